@@ -1,0 +1,1 @@
+"""HyenaDNA: from token ids to hidden states."""

@@ -1,0 +1,1 @@
+"""From hidden states to embeddings in an HDF5 file."""

@@ -1,0 +1,1 @@
+"""Causal convolutions with long filters, by fast Fourier transforms."""
