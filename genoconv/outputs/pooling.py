@@ -1,0 +1,97 @@
+"""Hidden states of a padded batch (B, L, d) -> one vector per record (B, d), padding never counted."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+POOLS = ("mean", "max", "last")
+
+# Positions taken at a time: bounds the masked copy to chunk * B * d numbers, and keeps the sums in cache.
+CHUNK_POSITIONS = 4096
+
+
+class Pool:
+    """Pools hidden states that arrive in one piece or in consecutive pieces along the sequence.
+
+    The mean is accumulated in float64, so that neither the length of a record, nor the other records of its batch, nor
+    the cut into pieces shows in the float32 result.
+
+    Args:
+        kind: "mean", "max" or "last" (the hidden state of the last base).
+        lengths: Bases of each record (B,), each at least 1.
+
+    Raises:
+        ValueError: An unknown kind, or a length below 1.
+    """
+
+    def __init__(self, kind: str, lengths: Tensor | Sequence[int]) -> None:
+        if kind not in POOLS:
+            raise ValueError(f"pooling {kind!r} is none of {POOLS}")
+        self._kind = kind
+        self._lengths = torch.as_tensor(lengths).to(device="cpu", dtype=torch.int64)
+        if self._lengths.numel() and int(self._lengths.min()) < 1:
+            raise ValueError("a record of no bases has no pooled embedding")
+        self._position = 0
+        self._state: Tensor | None = None  # (B, d): float64 sums, or maxima or last states so far
+
+    @torch.no_grad()
+    def add(self, hidden: Tensor) -> Self:
+        """Takes the next positions: hidden (B, l, d), any float type, on any device."""
+        if hidden.ndim != 3 or hidden.shape[0] != len(self._lengths):
+            raise ValueError(f"hidden of shape {tuple(hidden.shape)} for {len(self._lengths)} records")
+        if self._state is None:
+            dtype = torch.float64 if self._kind == "mean" else hidden.dtype
+            start = float("-inf") if self._kind == "max" else 0.0
+            self._state = torch.full((hidden.shape[0], hidden.shape[2]), start, dtype=dtype, device=hidden.device)
+        for offset in range(0, hidden.shape[1], CHUNK_POSITIONS):
+            self._add_chunk(self._state, hidden[:, offset : offset + CHUNK_POSITIONS])
+        return self
+
+    def result(self) -> Tensor:
+        """The pooled vectors (B, d) float32.
+
+        Raises:
+            ValueError: Fewer positions were added than the longest record has.
+        """
+        if self._state is None or self._position < int(self._lengths.max()):
+            raise ValueError(f"{self._position} positions pooled of {int(self._lengths.max())}")
+        if self._kind == "mean":
+            return (self._state / self._lengths.to(self._state.device)[:, None]).float()
+        return self._state.float()
+
+    def _add_chunk(self, state: Tensor, chunk: Tensor) -> None:
+        first, size = self._position, chunk.shape[1]
+        self._position += size
+        if self._kind == "last":
+            rows = torch.nonzero((self._lengths > first) & (self._lengths <= first + size))[:, 0]
+            places = self._lengths[rows] - 1 - first
+            rows, places = rows.to(chunk.device), places.to(chunk.device)
+            state[rows] = chunk[rows, places]
+            return
+        if int(self._lengths.min()) < first + size:
+            positions = torch.arange(first, first + size, device=chunk.device)
+            padding = positions[None, :] >= self._lengths.to(chunk.device)[:, None]  # (B, l)
+            chunk = chunk.masked_fill(padding[:, :, None], float("-inf") if self._kind == "max" else 0.0)
+        if self._kind == "max":
+            torch.maximum(state, chunk.amax(dim=1), out=state)
+        else:
+            state += chunk.sum(dim=1, dtype=torch.float64)
+
+
+def pool(hidden: Tensor, lengths: Tensor | Sequence[int], kind: str) -> Tensor:
+    """Pools a right-padded batch.
+
+    Args:
+        hidden: Hidden states (B, L, d), any float type; what padding holds, even NaN, does not matter.
+        lengths: Bases of each record (B,), from 1 to L.
+        kind: One of `POOLS`.
+
+    Returns:
+        One vector per record (B, d), float32, on the device of `hidden`.
+
+    Raises:
+        ValueError: An unknown kind, or lengths that do not fit.
+    """
+    return Pool(kind, lengths).add(hidden).result()
