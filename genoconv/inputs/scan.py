@@ -1,0 +1,256 @@
+"""First pass over the input: every fault is found before any computing; what stays are ids and numbers per record."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from genoconv.errors import InputError
+from genoconv.inputs.fasta import BadRecord, LetterPolicy, Record, Source, read_fasta
+
+if TYPE_CHECKING:
+    from genoconv.inputs.regions import Region
+
+DuplicatePolicy = Literal["error", "first", "number", "keep"]
+
+
+class Reader(Protocol):
+    """Reads the records of an input; any number of times, always the same."""
+
+    def read(self) -> Iterator[Record | BadRecord]:
+        """Yield the records in order."""
+
+    def file_sha256(self) -> dict[str, str]:
+        """Name of each file that is read -> sha256 of its bytes on disk."""
+
+
+@dataclass(eq=False)
+class Scan:
+    """What is known of an input after one pass; row i of everything is record i of `records()`.
+
+    Attributes:
+        ids: Output ids, (n,): as found, or numbered when asked for.
+        lengths: Bases per record, (n,) int64.
+        n_counts: How many of them are N, (n,) int64.
+        starts: 0-based start in the source sequence, (n,) int64; 0 for whole records.
+        ends: 0-based end, exclusive, (n,) int64.
+        strands: "+" or "-", (n,).
+        source_index: Which of `sources` a record comes from, (n,) int32.
+        digests: sha256 of each normalised sequence, (n, 32) uint8.
+        replaced: Upper-case letter as found -> how often it was changed or dropped, over all records.
+        lowercase: Number of letters found in lower case, over all records.
+        failures: Records that cannot be used, in input order.
+        skipped: Records left out by the policy "first".
+        sources: Names of the sequence files as the user gave them.
+        file_sha256: Name of each input file -> sha256 of its bytes on disk.
+    """
+
+    ids: list[str]
+    lengths: npt.NDArray[np.int64]
+    n_counts: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    strands: list[str]
+    source_index: npt.NDArray[np.int32]
+    digests: npt.NDArray[np.uint8]
+    replaced: Counter[str]
+    lowercase: int
+    failures: list[BadRecord]
+    skipped: list[BadRecord]
+    sources: list[str]
+    file_sha256: dict[str, str]
+    _reader: Reader = field(repr=False)
+    _left_out: frozenset[int] = field(repr=False)
+    _renamed_from: dict[int, str] = field(repr=False)
+
+    @property
+    def total_bases(self) -> int:
+        """Sum of all lengths in bases."""
+        return int(self.lengths.sum())
+
+    @property
+    def sha256(self) -> list[str]:
+        """The sha256 of each normalised sequence as hex digits, (n,)."""
+        return [row.tobytes().hex() for row in self.digests]
+
+    def records(self) -> Iterator[Record]:
+        """Read the input a second time and yield exactly the scanned records, in order, under their output ids.
+
+        Raises:
+            InputError: The input is not what it was at the first pass.
+        """
+        row = 0
+        good = (item for item in self._reader.read() if isinstance(item, Record))
+        for number, record in enumerate(good):
+            if number in self._left_out:
+                continue
+            known = row < len(self.ids)
+            if not known or record.id != self._renamed_from.get(row, self.ids[row]) or self._differs(record, row):
+                raise _changed(f"{record.source}, record {record.id!r}")
+            yield record if row not in self._renamed_from else replace(record, id=self.ids[row])
+            row += 1
+        if row != len(self.ids):
+            raise _changed(f"{len(self.ids)} records before, {row} now")
+
+    def _differs(self, record: Record, row: int) -> bool:
+        known: bytes = self.digests[row].tobytes()
+        return hashlib.sha256(record.sequence).digest() != known
+
+
+@dataclass(frozen=True)
+class FastaReader:
+    """Reads whole records; can be read any number of times."""
+
+    sources: tuple[Source, ...]
+    policy: LetterPolicy
+
+    def read(self) -> Iterator[Record | BadRecord]:
+        """Yield records in file order."""
+        return read_fasta(self.sources, self.policy)
+
+    def file_sha256(self) -> dict[str, str]:
+        """Name of each file -> sha256 of its bytes."""
+        return {source.name: source.sha256() for source in self.sources}
+
+
+def scan(
+    paths: Sequence[str | Path],
+    policy: LetterPolicy,
+    *,
+    duplicates: DuplicatePolicy = "error",
+    regions: "Sequence[Region] | None" = None,
+) -> Scan:
+    """Read everything once and check it; holds one record at a time.
+
+    Args:
+        paths: FASTA files, plain or compressed; "-" is standard input.
+        policy: What happens to letters other than A, C, G, T, N.
+        duplicates: Records with the same id are an error, or only the "first" is kept, or they are "number"ed
+            (`x`, `x_2`, ...), or they "keep" their common id.
+        regions: Take these stretches of the sequences, in this order, in the place of whole records.
+
+    Raises:
+        InputError: A file cannot be used as a whole, ids are not unique, or no region lies on any sequence.
+    """
+    sources = tuple(Source.of(path) for path in paths)
+    reader: Reader = FastaReader(sources, policy)
+    if regions is not None:
+        # Imported here because it imports pyfaidx and Biopython, which take a second.
+        from genoconv.inputs.regions import RegionReader
+
+        reader = RegionReader(sources, policy, regions)
+    rows = _Rows([source.name for source in sources], duplicates, of_regions=regions is not None)
+    for item in reader.read():
+        if isinstance(item, BadRecord):
+            rows.failures.append(item)
+        else:
+            rows.add(item)
+    return rows.finish(reader)
+
+
+class _Rows:
+    """Collects ids and numbers per record."""
+
+    def __init__(self, sources: list[str], duplicates: DuplicatePolicy, *, of_regions: bool) -> None:
+        self.of_regions = of_regions
+        self.sources = sources
+        self.index_of = {name: index for index, name in reversed(list(enumerate(sources)))}
+        self.duplicates = duplicates
+        self.ids: list[str] = []
+        self.numbers: list[tuple[int, int, int, int, int, int]] = []
+        self.strands: list[str] = []
+        self.digests = bytearray()
+        self.replaced: Counter[str] = Counter()
+        self.lowercase = 0
+        self.failures: list[BadRecord] = []
+        self.skipped: list[BadRecord] = []
+        self.first_row: dict[str, int] = {}
+        self.repeats: list[tuple[int, int]] = []
+        self.left_out: set[int] = set()
+
+    def add(self, record: Record) -> None:
+        row = len(self.ids)
+        first = self.first_row.setdefault(record.id, row)
+        if first != row and self.duplicates == "first":
+            self.left_out.add(row + len(self.left_out))
+            reason = f"the id was used before: {self._place(first)}"
+            self.skipped.append(BadRecord(record.id, record.source, record.line, 0, reason, "give it another id"))
+            return
+        if first != row:
+            self.repeats.append((first, row))
+        sequence = record.sequence
+        self.ids.append(record.id)
+        self.strands.append(record.strand)
+        source = self.index_of[record.source]
+        self.numbers.append((len(sequence), sequence.count(b"N"), record.start, record.end, source, record.line))
+        self.digests += hashlib.sha256(sequence).digest()
+        self.replaced.update(record.replaced)
+        self.lowercase += record.lowercase
+
+    def finish(self, reader: Reader) -> Scan:
+        if self.repeats and self.duplicates == "error":
+            raise self._not_unique()
+        renamed_from = self._number_repeats() if self.duplicates == "number" else {}
+        numbers = np.array(self.numbers, dtype=np.int64).reshape(-1, 6)
+        return Scan(
+            ids=self.ids,
+            lengths=numbers[:, 0].copy(),
+            n_counts=numbers[:, 1].copy(),
+            starts=numbers[:, 2].copy(),
+            ends=numbers[:, 3].copy(),
+            strands=self.strands,
+            source_index=numbers[:, 4].astype(np.int32),
+            digests=np.frombuffer(bytes(self.digests), dtype=np.uint8).reshape(-1, 32),
+            replaced=self.replaced,
+            lowercase=self.lowercase,
+            failures=self.failures,
+            skipped=self.skipped,
+            sources=self.sources,
+            file_sha256=reader.file_sha256(),
+            _reader=reader,
+            _left_out=frozenset(self.left_out),
+            _renamed_from=renamed_from,
+        )
+
+    def _place(self, row: int) -> str:
+        _, _, start, end, source, line = self.numbers[row]
+        if self.of_regions:
+            return f"bases {start + 1}-{end} of a sequence in {self.sources[source]} (line {line} of the regions)"
+        return f"{self.sources[source]}, line {line}"
+
+    def _not_unique(self) -> InputError:
+        first, second = self.repeats[0]
+        others = len({self.ids[row] for _, row in self.repeats}) - 1
+        more = f" (and {others} more {'id' if others == 1 else 'ids'})" if others else ""
+        return InputError(
+            f"ids must be unique, {self.ids[first]!r} occurs more than once{more}",
+            where=f"{self._place(first)} and {self._place(second)}",
+            fix="rename them, or use --duplicates first, number or keep",
+        )
+
+    def _number_repeats(self) -> dict[int, str]:
+        taken = set(self.ids)
+        count: Counter[str] = Counter()
+        renamed_from = {}
+        for _, row in self.repeats:
+            original = self.ids[row]
+            count[original] += 1
+            while (numbered := f"{original}_{count[original] + 1}") in taken:
+                count[original] += 1
+            taken.add(numbered)
+            renamed_from[row] = original
+            self.ids[row] = numbered
+        return renamed_from
+
+
+def _changed(where: str) -> InputError:
+    return InputError(
+        "the input changed between the first and the second reading",
+        where=where,
+        fix="run again when nothing writes to the input any more",
+    )

@@ -1,0 +1,159 @@
+"""From the bytes of a FASTA file to its header lines and stretches of sequence lines, whatever the letters are."""
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from genoconv.errors import InputError
+from genoconv.inputs.sources import Source
+
+# 256 KiB stays in the second-level cache over the passes of `normalise`.
+BLOCK_BYTES = 1 << 18
+# A line longer than this (a whole chromosome on one line) is handed on in pieces.
+LINE_BYTES = 1 << 16
+HEADER_BYTES = 1 << 20
+
+_LONE_RETURN = re.compile(rb"\r(?=[^\r\n])")
+_COMMENT = re.compile(rb"\n;[^\n]*")
+
+
+class Section(NamedTuple):
+    """A header line or a stretch of sequence lines of one record.
+
+    Attributes:
+        is_header: True for a header line.
+        line: 1-based line of its first byte.
+        content: The header without `>` and line ending; or sequence lines with their endings, comments taken out.
+    """
+
+    is_header: bool
+    line: int
+    content: bytes
+
+
+def sections(source: Source) -> Iterator[Section]:
+    """Split one FASTA file into headers and stretches of sequence lines, without looking at the letters.
+
+    Raises:
+        InputError: The file as a whole cannot be used.
+    """
+    line = 1
+    headers = 0
+    with source.open() as stream:
+        for block, block_starts_line in _blocks(stream, source.name):
+            position, starts_line = 0, block_starts_line
+            while position < len(block):
+                if starts_line and block[position] == ord(">"):
+                    stop = block.find(b"\n", position)
+                    stop = len(block) if stop < 0 else stop
+                    yield Section(True, line, _header(block[position + 1 : stop], source.name, line))
+                    headers += 1
+                    line, position = line + 1, stop + 1
+                    starts_line = True
+                    continue
+                stop = _next_header(block, position)
+                content = _sequence_lines(block[position:stop], source.name, line, starts_line=starts_line)
+                if headers:
+                    yield Section(False, line, content)
+                else:
+                    _refuse_text(content, source.name, line)
+                line, position = line + block.count(b"\n", position, stop), stop
+                starts_line = True
+    if not headers:
+        raise InputError(
+            "the file is empty" if line == 1 else "the file holds no FASTA record: no line starts with '>'",
+            where=source.name,
+            fix="give a FASTA file",
+        )
+
+
+def split_header(header: bytes) -> tuple[str, str]:
+    """Split a header into id (up to the first white space) and description; UTF-8, else Latin-1."""
+    try:
+        header.decode()
+        encoding = "utf-8"
+    except UnicodeDecodeError:
+        encoding = "latin-1"
+    parts = header.split(maxsplit=1)
+    if header[:1].isspace() or not parts:
+        return "", header.strip().decode(encoding)
+    return parts[0].decode(encoding), parts[1].strip().decode(encoding) if len(parts) > 1 else ""
+
+
+def _blocks(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, bool]]:
+    """Read blocks that end at the end of a line (unless a line is very long), and whether each begins a line."""
+    starts_line = True
+    at_start = True
+    while block := stream.read(BLOCK_BYTES):
+        if at_start:
+            if block.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise InputError("the file is UTF-16 text", where=name, fix=f"iconv -f UTF-16 -t UTF-8 {name}")
+            block = block.removeprefix(b"\xef\xbb\xbf")
+            at_start = False
+        last_line = block.rfind(b"\n") + 1
+        if last_line < len(block):
+            whole = (last_line or starts_line) and block[last_line] in b">;"
+            block += stream.readline(HEADER_BYTES if whole else LINE_BYTES)
+        yield block, starts_line
+        starts_line = block.endswith(b"\n")
+
+
+def _next_header(block: bytes, position: int) -> int:
+    """Index of the next `>` that begins a line, or the end of the block."""
+    stop = block.find(b">", position)
+    while stop >= 0 and (stop == 0 or block[stop - 1] != ord("\n")):
+        stop = block.find(b">", stop + 1)
+    return len(block) if stop < 0 else stop
+
+
+def _header(content: bytes, name: str, line: int) -> bytes:
+    content = content.rstrip(b"\r")
+    if b"\r" in content:
+        raise _lone_return(name, line)
+    if len(content) >= HEADER_BYTES:
+        raise InputError(
+            f"a header longer than {HEADER_BYTES} bytes", where=f"{name}, line {line}", fix="is this really FASTA?"
+        )
+    return content
+
+
+def _sequence_lines(lines: bytes, name: str, line: int, *, starts_line: bool) -> bytes:
+    if b"\r" in lines and (lone := _LONE_RETURN.search(lines)):
+        raise _lone_return(name, line + lines.count(b"\n", 0, lone.start()))
+    if b";" not in lines:
+        return lines
+    return _COMMENT.sub(b"\n", b"\n" + lines)[1:] if starts_line else _COMMENT.sub(b"\n", lines)
+
+
+def _lone_return(name: str, line: int) -> InputError:
+    return InputError(
+        "lines end in carriage returns alone (the old Macintosh style)",
+        where=f"{name}, line {line}",
+        fix=f"convert it on the way: tr '\\r' '\\n' < {name} | genoconv ... -",
+    )
+
+
+_OTHER_FORMATS = (
+    (b"@", "this looks like FASTQ", "convert it first: seqtk seq -A reads.fq > reads.fa"),
+    (b"LOCUS ", "this looks like GenBank", "export it as FASTA"),
+    (b"ID   ", "this looks like EMBL", "export it as FASTA"),
+    (b"<", "this looks like HTML or XML", "was an error page downloaded in the place of the file?"),
+    (b"BAM\1", "this is a BAM file", "convert it first: samtools fasta reads.bam > reads.fa"),
+    (b"\x89HDF", "this is an HDF5 file", "give the FASTA file"),
+)
+
+
+def _refuse_text(content: bytes, name: str, line: int) -> None:
+    """Refuse anything but blank lines before the first header.
+
+    Raises:
+        InputError: There is text; names the line, and the format when it is a well-known one.
+    """
+    for number, text in enumerate(content.splitlines(), line):
+        if not text.strip():
+            continue
+        what, fix = f"text before the first '>': {text[:40]!r}"[:80], "each sequence needs a header line: >id"
+        for start, looks, mend in _OTHER_FORMATS:
+            if text.startswith(start):
+                what, fix = f"FASTA was expected, {looks}", mend
+        raise InputError(what, where=f"{name}, line {number}", fix=fix)

@@ -1,0 +1,59 @@
+"""From sequences to token ids as HyenaDNA numbers them, right-padded to batches."""
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+VOCABULARY = MappingProxyType(
+    {
+        "[CLS]": 0,
+        "[SEP]": 1,
+        "[BOS]": 2,
+        "[MASK]": 3,
+        "[PAD]": 4,
+        "[RESERVED]": 5,
+        "[UNK]": 6,
+        "A": 7,
+        "C": 8,
+        "G": 9,
+        "T": 10,
+        "N": 11,
+    }
+)
+PAD = VOCABULARY["[PAD]"]
+UNKNOWN = VOCABULARY["[UNK]"]
+
+_TABLE = np.full(256, UNKNOWN, dtype=np.uint8)
+for _letter in "ACGTN":
+    _TABLE[ord(_letter)] = VOCABULARY[_letter]
+_TABLE.setflags(write=False)
+
+
+def encode(sequence: bytes) -> npt.NDArray[np.uint8]:
+    """Turn a normalised sequence into token ids, one a base; no special tokens are added.
+
+    Args:
+        sequence: A, C, G, T, N in upper case. Anything else becomes [UNK], as in the reference tokenizer.
+
+    Returns:
+        Token ids, (L,) uint8.
+    """
+    return _TABLE[np.frombuffer(sequence, dtype=np.uint8)]
+
+
+def pad_batch(rows: Sequence[npt.NDArray[np.uint8]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Stack token ids of different lengths; the model is causal, so pads on the right change no base.
+
+    Args:
+        rows: B arrays of token ids, each (L_b,).
+
+    Returns:
+        Token ids (B, max L_b) int64, filled with PAD on the right; and the lengths (B,) int64.
+    """
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    ids = np.full((len(rows), int(lengths.max(initial=0))), PAD, dtype=np.int64)  # (B, L)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row
+    return ids, lengths
