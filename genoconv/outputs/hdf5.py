@@ -113,19 +113,17 @@ def _write_column(table: h5py.Group, name: str, column: Column) -> None:
     if isinstance(column, Categorical):
         _write_categorical(table, name, column)
         return
+    if len(column) and isinstance(column[0], str):
+        write_texts(table, name, _displayable(list(column)))
+        return
     values = np.asarray(column)
-    if values.dtype.kind in "biuf":
-        write_numbers(table, name, values)
-    elif values.dtype.kind in "UTO" and all(isinstance(value, str) for value in values):
-        write_texts(table, name, [_displayable(str(value)) for value in values])
-    elif values.size == 0:
-        write_texts(table, name, [])
-    else:
+    if values.dtype.kind not in "biuf":
         raise ValueError(f"column {name!r} of type {values.dtype} has no encoding")
+    write_numbers(table, name, values)
 
 
 def _write_categorical(table: h5py.Group, name: str, column: Categorical) -> None:
-    texts = [_displayable(value) for value in column.values]
+    texts = _displayable(column.values)
     categories = sorted(set(texts)) if column.categories is None else list(column.categories)
     code_of = {category: code for code, category in enumerate(categories)}
     codes = np.array([code_of[text] for text in texts], dtype=np.int64)
@@ -150,13 +148,9 @@ def write_texts(group: h5py.Group, name: str, values: Sequence[str]) -> None:
     Raises:
         OutputError: A text with a NUL character or a half surrogate pair, which UTF-8 strings of HDF5 cannot hold.
     """
-    try:
-        encoded = [value.encode() for value in values]
-        sound = b"\0".join(encoded).count(b"\0") == max(0, len(encoded) - 1)
-    except UnicodeEncodeError:
-        sound = False
-    if not sound:
-        row = next(row for row, value in enumerate(values) if "\0" in value or not _is_utf8(value))
+    encoded = _utf8(values)
+    if encoded is None:
+        row = next(row for row, value in enumerate(values) if _utf8([value]) is None)
         raise OutputError(
             f"the text {values[row][:80]!r} has a character that an HDF5 string cannot hold",
             where=f"{name.strip('_')}, row {row}",
@@ -213,7 +207,7 @@ def checksum(values: Array | Sequence[bytes]) -> str:
     """SHA-256 of numbers (their little-endian bytes) or of texts (UTF-8, each followed by a zero byte), in hex."""
     if isinstance(values, np.ndarray):
         return hashlib.sha256(values.tobytes()).hexdigest()
-    return hashlib.sha256(b"".join(value + b"\0" for value in values)).hexdigest()
+    return hashlib.sha256(b"\0".join([*values, b""])).hexdigest()
 
 
 def stored_checksum(dataset: h5py.Dataset) -> str:
@@ -232,14 +226,19 @@ def lost_chunks(dataset: h5py.Dataset) -> int:
     return int(expected - dataset.id.get_num_chunks())
 
 
-def _is_utf8(value: str) -> bool:
+def _utf8(values: Sequence[str]) -> list[bytes] | None:
+    """The texts as HDF5 holds them, or None if it cannot hold one of them."""
+    if not len(values):
+        return []
     try:
-        value.encode()
+        encoded = "\0".join(values).encode().split(b"\0")
     except UnicodeEncodeError:
-        return False
-    return True
+        return None
+    return encoded if len(encoded) == len(values) else None
 
 
-def _displayable(value: str) -> str:
-    """A text in which what UTF-8 cannot hold (odd bytes of a file name) is spelt out as a backslash escape."""
-    return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+def _displayable(values: Sequence[str]) -> Sequence[str]:
+    """Texts in which what HDF5 cannot hold (odd bytes of a file name) is spelt out as a backslash escape."""
+    if _utf8(values) is not None:
+        return values
+    return [value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00") for value in values]
