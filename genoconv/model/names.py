@@ -1,29 +1,34 @@
 """From what a person types after --model to a folder or file of weights: built-in, public, or their own."""
 
 import difflib
-import hashlib
 import json
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from genoconv.errors import ModelError, UsageError
 from genoconv.model.catalogue import PUBLIC_MODELS, PublicModel
+from genoconv.model.files import CONFIG_FILE, file_sha256, nothing_at, weights_file
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "ModelSummary",
+    "ResolvedModel",
+    "file_sha256",
+    "list_models",
+    "pull",
+    "resolve",
+    "weights_file",
+]
 
 DEFAULT_MODEL = "genoconv-mini"
 """The built-in model that is used when none is named."""
 
 BUILTIN_FOLDER = Path(__file__).parent / "builtin"
 """Each folder in it that holds a config.json and weights is a built-in model."""
-
-CONFIG_FILE = "config.json"
-CARD_FILE = "CARD.md"
-WEIGHT_FILES = ("model.safetensors", "weights.ckpt")
-"""Names under which a model folder or a hub repository keeps its weights, the preferred one first."""
 
 Kind = Literal["built-in", "public", "path"]
 Report = Callable[[str], None]
@@ -119,22 +124,22 @@ def resolve(
         EnvironmentProblem: The network or the disk failed.
     """
     builtin = _builtin_folders()
-    typed_path = Path(name_or_path).expanduser()
-    name, revision = _split_revision(name_or_path, revision, is_path=typed_path.exists())
+    path = _existing(name_or_path)
+    name, revision = _split_revision(name_or_path, revision, is_path=path is not None)
     public = PUBLIC_MODELS.get(name) or _BY_REPOSITORY.get(name)
-    if name in builtin or (public is None and typed_path.exists()):
-        if revision is not None:
-            raise UsageError(
-                f"only models of the Hugging Face hub have revisions, and {name} is not one of them",
-                where=f"--model {name_or_path}",
-                fix="leave the revision out",
-            )
-        if name in builtin:
-            return ResolvedModel(name, builtin[name], None, "built-in")
-        weights_file(typed_path)
-        return ResolvedModel(name_or_path, typed_path, None, "path")
+    if revision is not None and public is None and (name in builtin or path is not None):
+        raise UsageError(
+            f"only models of the Hugging Face hub have revisions, and {name} is not one of them",
+            where=f"--model {name_or_path}",
+            fix="leave the revision out",
+        )
+    if name in builtin:
+        return ResolvedModel(name, builtin[name], None, "built-in")
+    if public is None and path is not None:
+        weights_file(path)
+        return ResolvedModel(name_or_path, path, None, "path")
     if public is None and not _REPOSITORY.fullmatch(name):
-        raise _unknown(name, looks_like_path=_looks_like_path(name))
+        raise _unknown(name)
     return _from_hub(public, name, revision, offline=offline, report=report, progress=progress)
 
 
@@ -173,49 +178,19 @@ def list_models() -> list[ModelSummary]:
     return lines
 
 
-def weights_file(path: Path) -> Path:
-    """The weight file of a model.
-
-    Args:
-        path: A weight file, or a folder with a config.json and one of WEIGHT_FILES.
-
-    Returns:
-        The file.
-
-    Raises:
-        ModelError: Nothing is there, or the folder is not a model.
-    """
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise _unknown(str(path), looks_like_path=True)
-    found = [path / name for name in WEIGHT_FILES if (path / name).is_file()]
-    if not found or not (path / CONFIG_FILE).is_file():
-        raise ModelError(
-            f"a model folder holds {CONFIG_FILE} and one of {', '.join(WEIGHT_FILES)}; this folder does not",
-            where=str(path),
-            fix="give the folder or the weight file of a HyenaDNA model, or a name from: genoconv models list",
-        )
-    return found[0]
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex; remembered for as long as the file does not change."""
-    stat = path.stat()
-    return _sha256(os.path.realpath(path), stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _sha256(path: str, size: int, modified_ns: int) -> str:
-    """Hash a file; size and time of change are part of the key of the cache."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _builtin_folders() -> dict[str, Path]:
     """The built-in models by name, the default one first."""
     folders = {config.parent.name: config.parent for config in BUILTIN_FOLDER.glob(f"*/{CONFIG_FILE}")}
     return {name: folders[name] for name in sorted(folders, key=lambda name: (name != DEFAULT_MODEL, name))}
+
+
+def _existing(typed: str) -> Path | None:
+    """What was typed, as a path, if there is something at it."""
+    try:
+        path = Path(typed).expanduser()
+        return path if typed and path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # a name too long for a path, ~nobody, a NUL
+        return None
 
 
 def _split_revision(typed: str, revision: str | None, *, is_path: bool) -> tuple[str, str | None]:
@@ -248,14 +223,10 @@ def _looks_like_path(typed: str) -> bool:
     )
 
 
-def _unknown(name: str, *, looks_like_path: bool) -> ModelError | UsageError:
+def _unknown(name: str) -> ModelError | UsageError:
     """The error for a name or path that leads nowhere, with what may have been meant."""
-    if looks_like_path:
-        return ModelError(
-            "there is no such file or folder",
-            where=name,
-            fix="check the path, or use a name from: genoconv models list",
-        )
+    if _looks_like_path(name):
+        return nothing_at(name)
     known = [*_builtin_folders(), *PUBLIC_MODELS]
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     near += [model for model in known if name and name.lower() in model and model not in near]
