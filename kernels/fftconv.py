@@ -1,0 +1,129 @@
+"""The door to the convolutions: signals and filters in, gated causal convolutions out, by the best backend there is.
+
+    y[b, h, t] = out_gate[b, h, t] * (sum_{j <= t} taps[h, j] x[b, h, t - j] + skip[h] x[b, h, t]),   x = u * in_gate
+
+Shapes, dtypes and devices are checked here and nowhere else.
+"""
+
+import torch
+from torch import Tensor
+
+from genoconv.kernels import torch_path
+from genoconv.kernels.spectrum import Spectrum
+
+BACKENDS = ("torch",)
+
+
+def fftconv(
+    u: Tensor,
+    taps: Tensor | Spectrum,
+    skip: Tensor | None = None,
+    *,
+    in_gate: Tensor | None = None,
+    out_gate: Tensor | None = None,
+    out: Tensor | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """Convolves every channel causally with its own filter, which all rows of the batch share.
+
+    Args:
+        u: Signals, (B, H, L), any strides. float64 is computed in float64, all else in float32.
+        taps: Filters, (H, K), tap 0 first; K may be shorter or longer than L. Or their Spectrum, made by `prepare`.
+        skip: Weight of the input itself, (H,).
+        in_gate: Multiplies the input, shape of u.
+        out_gate: Multiplies the output, shape of u.
+        out: Where to write, shape and dtype of u; it may be u or a gate itself. Not with gradients.
+        backend: "auto" or one of `BACKENDS`.
+
+    Returns:
+        The gated convolutions, (B, H, L), dtype of u. Differentiable in every tensor if taps is a tensor.
+
+    Raises:
+        ValueError: Shapes, dtypes, devices or the backend do not fit.
+    """
+    _check_signals(u, taps, skip, in_gate, out_gate, out)
+    _choose(backend, u.device)
+    needs_grad = torch.is_grad_enabled() and any(
+        isinstance(t, Tensor) and t.requires_grad for t in (u, taps, skip, in_gate, out_gate)
+    )
+    if needs_grad:
+        if isinstance(taps, Spectrum) or out is not None:
+            raise ValueError("gradients need the taps themselves, and no `out`: a Spectrum carries no gradient")
+        return torch_path.differentiable(u, taps, skip, in_gate, out_gate)
+    if out is None:
+        out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
+    spectrum = taps if isinstance(taps, Spectrum) else None
+    if spectrum is None:
+        assert isinstance(taps, Tensor)
+        torch_path.convolve_taps(u, taps, skip, in_gate, out_gate, out)
+    else:
+        torch_path.convolve(u, spectrum, skip, in_gate, out_gate, out)
+    return out
+
+
+def prepare(taps: Tensor, length: int, *, dtype: torch.dtype | None = None, backend: str = "auto") -> Spectrum:
+    """Transforms filters once, for any number of convolutions with signals of up to `length` samples.
+
+    Args:
+        taps: Filters, (H, K).
+        length: Longest signal in samples; the best size of transform is chosen for it.
+        dtype: dtype of the signals to come; taps' own if left out.
+        backend: "auto" or one of `BACKENDS`.
+
+    Returns:
+        The Spectrum. It serves shorter signals too, and longer ones if K <= length.
+
+    Raises:
+        ValueError: taps is not (H, K) with K >= 1, or length < 1.
+    """
+    if taps.ndim != 2 or taps.shape[1] < 1:
+        raise ValueError(f"taps must be (H, K) with K >= 1, not {tuple(taps.shape)}")
+    if length < 1:
+        raise ValueError(f"length must be at least 1, not {length}")
+    _choose(backend, taps.device)
+    return torch_path.prepare(taps.detach(), length, dtype=taps.dtype if dtype is None else dtype)
+
+
+def spectrum_bytes(channels: int, taps: int, length: int, device: torch.device | str = "cpu") -> int:
+    """Bytes that the float32 Spectrum of `channels` filters of `taps` taps takes for signals of `length` samples."""
+    plan = torch_path.plan_transform(min(taps, length), length, torch.device(device).type)
+    return channels * plan.parts * (plan.n // 2 + 1) * 8
+
+
+def _choose(backend: str, device: torch.device) -> str:
+    """The name of the backend to use on a device."""
+    if backend != "auto" and backend not in BACKENDS:
+        raise ValueError(f"no backend {backend!r}; there are: auto, {', '.join(BACKENDS)}")
+    return "torch" if backend == "auto" else backend
+
+
+def _check_signals(
+    u: Tensor,
+    taps: Tensor | Spectrum,
+    skip: Tensor | None,
+    in_gate: Tensor | None,
+    out_gate: Tensor | None,
+    out: Tensor | None,
+) -> None:
+    """Raises ValueError unless all operands fit together."""
+    if u.ndim != 3 or not u.is_floating_point():
+        raise ValueError(f"u must be (B, H, L) and real floating point, not {tuple(u.shape)} {u.dtype}")
+    H, L = u.shape[1:]
+    if isinstance(taps, Spectrum):
+        wanted = torch.float64 if u.dtype == torch.float64 else torch.float32
+        if taps.channels != H or taps.dtype != wanted or taps.device != u.device:
+            raise ValueError(
+                f"the spectrum has {taps.channels} channels of {taps.dtype} on {taps.device}, "
+                f"but u has {H} channels and needs {wanted} on {u.device}"
+            )
+        if taps.length and taps.length < L:
+            raise ValueError(f"the spectrum was made for signals of up to {taps.length} samples, but u has {L}")
+    elif taps.ndim != 2 or taps.shape[0] != H or taps.shape[1] < 1:
+        raise ValueError(f"taps must be ({H}, K) with K >= 1, not {tuple(taps.shape)}")
+    if skip is not None and skip.shape != (H,):
+        raise ValueError(f"skip must be ({H},), not {tuple(skip.shape)}")
+    for name, tensor in (("in_gate", in_gate), ("out_gate", out_gate), ("out", out)):
+        if tensor is not None and tensor.shape != u.shape:
+            raise ValueError(f"{name} must have u's shape {tuple(u.shape)}, not {tuple(tensor.shape)}")
+    if out is not None and out.dtype != u.dtype:
+        raise ValueError(f"out must have u's dtype {u.dtype}, not {out.dtype}")

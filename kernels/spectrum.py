@@ -1,0 +1,49 @@
+"""Filters, once transformed: what a backend needs to convolve any number of signals with the same taps."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """The transform of a set of filters, in the form in which one backend uses it.
+
+    Attributes:
+        backend: Name of the backend that made it and can use it.
+        taps: Taps that it holds of each filter (those beyond the longest signal are left out).
+        length: Longest signal (in samples) that it serves; 0 means any length.
+        n: Samples in one transform.
+        hop: New output samples that one transform gives; a longer signal takes several transforms.
+        data: The transform, (H, parts, n // 2 + 1) complex, where each part holds ``hop`` taps (one part holds them
+            all, whatever ``hop`` is).
+        dtype: Real dtype of the signals and of the arithmetic.
+    """
+
+    backend: str
+    taps: int
+    length: int
+    n: int
+    hop: int
+    data: Tensor
+    dtype: torch.dtype
+
+    @property
+    def channels(self) -> int:
+        """Filters held, H."""
+        return self.data.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transform lies."""
+        return self.data.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the transform takes."""
+        return self.data.numel() * self.data.element_size()
+
+    def __getitem__(self, channels: slice) -> "Spectrum":
+        """The spectrum of a contiguous block of the channels, sharing memory with this one."""
+        return Spectrum(self.backend, self.taps, self.length, self.n, self.hop, self.data[channels], self.dtype)
