@@ -130,7 +130,7 @@ def resolve(
     if revision is not None and public is None and (name in builtin or path is not None):
         raise UsageError(
             f"only models of the Hugging Face hub have revisions, and {name} is not one of them",
-            where=f"--model {name_or_path}",
+            where=f"model {name_or_path}",
             fix="leave the revision out",
         )
     if name in builtin:
@@ -201,13 +201,13 @@ def _split_revision(typed: str, revision: str | None, *, is_path: bool) -> tuple
     if not name or not written:
         raise UsageError(
             f"a revision is written as NAME@REVISION, not {typed}",
-            where=f"--model {typed}",
+            where=f"model {typed}",
             fix="put the branch, tag or commit behind the @",
         )
     if revision is not None and revision != written:
         raise UsageError(
             f"two different revisions were asked for: {written} and {revision}",
-            where=f"--model {typed}",
+            where=f"model {typed}",
             fix="give one of them",
         )
     return name, written
@@ -233,7 +233,7 @@ def _unknown(name: str) -> ModelError | UsageError:
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     return UsageError(
         f"no model is called {name!r}, and no file or folder either",
-        where=f"--model {name}",
+        where=f"model {name}",
         fix=f"{meant}See: genoconv models list",
     )
 

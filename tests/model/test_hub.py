@@ -53,10 +53,11 @@ class Hub:
     status: int | None = None
     requests: list[Request] = field(default_factory=list)
     url: str = ""
+    storage_url: str = ""
 
     def downloads(self) -> list[Request]:
-        """The requests that asked for contents (the client has questions of its own under /api)."""
-        return [request for request in self.requests if request.method == "GET" and "/resolve/" in request.path]
+        """The requests that were answered with contents (the client has questions of its own under /api)."""
+        return [request for request in self.requests if request.sent]
 
     def large_bytes(self) -> int:
         """Bytes of weights that went over the wire."""
@@ -80,6 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
         sent = 0
         if self.hub.status is not None:
             self._error(HTTPStatus(self.hub.status), "")
+        elif self.path.startswith("/storage/"):
+            sent = self._file(self.path.removeprefix("/storage/"), with_body=with_body)
         elif not self.path.startswith(f"/{self.hub.repository}/resolve/"):
             self._error(HTTPStatus.NOT_FOUND, "RepoNotFound")
         else:
@@ -88,8 +91,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._error(HTTPStatus.NOT_FOUND, "RevisionNotFound")
             elif name not in self.hub.files:
                 self._error(HTTPStatus.NOT_FOUND, "EntryNotFound")
-            else:
+            elif name == "config.json":
                 sent = self._file(name, with_body=with_body)
+            else:
+                self._redirect(name)
         self.hub.requests.append(Request(self.command, self.path, self.headers["Range"], sent))
 
     def _error(self, status: HTTPStatus, code: str) -> None:
@@ -98,6 +103,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Repo-Commit", self.hub.commit)
         if code:
             self.send_header("X-Error-Code", code)
+        self.end_headers()
+
+    def _redirect(self, name: str) -> None:
+        """Large files lie on another host; what the hub knows of them is in the headers."""
+        content = self.hub.files[name]
+        self.send_response(HTTPStatus.FOUND)
+        self.send_header("Location", f"{self.hub.storage_url}/storage/{name}")
+        self.send_header("Content-Length", "0")
+        self.send_header("X-Repo-Commit", self.hub.commit)
+        self.send_header("X-Linked-Etag", f'"{self.hub.claimed_sha256 or hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Linked-Size", str(len(content)))
         self.end_headers()
 
     def _file(self, name: str, *, with_body: bool) -> int:
@@ -109,13 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - start))
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        if name == "config.json":
-            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-        else:
-            sha256 = self.hub.claimed_sha256 or hashlib.sha256(content).hexdigest()
-            self.send_header("ETag", f'"{sha256}"')
-            self.send_header("X-Linked-Etag", f'"{sha256}"')
-            self.send_header("X-Linked-Size", str(len(content)))
+        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
         self.end_headers()
         if not with_body:
             return 0
@@ -134,19 +144,19 @@ class Running:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         handler = type("Handler", (_Handler,), {"hub": hub})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        hub.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for _ in range(2)]
+        hub.url, hub.storage_url = (f"http://127.0.0.1:{server.server_port}" for server in self._servers)
 
     def __enter__(self) -> Hub:
-        self._thread.start()
+        for server in self._servers:
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self.hub
 
     def __exit__(self, *exception: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
 
 
 @dataclass(frozen=True)
@@ -301,7 +311,9 @@ def test_a_public_model_must_have_the_pinned_checksum(tmp_path: Path) -> None:
             assert answer.result["error"] == "ModelError"
             assert model.sha256 in answer.result["what"]
         assert cached_blobs(variables) == []
-        assert all(f"/resolve/{model.revision}/" in request.path for request in hub.downloads())
+        asked = [request.path for request in hub.requests if "/resolve/" in request.path]
+        assert asked
+        assert all(f"/resolve/{model.revision}/" in path for path in asked)
 
 
 def test_a_public_model_at_another_revision_is_checked_against_the_server(tmp_path: Path) -> None:
@@ -418,3 +430,17 @@ def test_something_that_is_not_a_hub(hub: Hub, online: dict[str, str]) -> None:
     hub.status = 200
     answer = ask(RESOLVE, online)
     assert answer.result["error"] == "EnvironmentProblem"
+
+
+def test_the_command_pull_prints_the_folder(online: dict[str, str]) -> None:
+    def models(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from genoconv.cli.models import app; app()", *arguments]
+        return subprocess.run(command, env=online, capture_output=True, text=True, timeout=120, check=True)
+
+    pulled = models("pull", REPOSITORY)
+    folder = Path(pulled.stdout.strip())
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert "downloading model.safetensors" in pulled.stderr
+    assert is_quiet(pulled.stderr)
+    again = models("path", f"{REPOSITORY}@{COMMIT}")
+    assert (again.stdout, again.stderr) == (pulled.stdout, "")
