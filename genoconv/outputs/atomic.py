@@ -2,19 +2,18 @@
 
 import errno
 import glob
-import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from genoconv.errors import OutputError
+from genoconv.outputs.lock import OutputLock, is_abandoned_draft
+from genoconv.outputs.sink import Sink
 
-LOCK_SUFFIX = ".lock"
 PART_SUFFIX = ".part"
 
 _REASONS = {
@@ -33,8 +32,8 @@ _REASONS = {
 class AtomicFile:
     """The right to write one output file: a lock, a temporary name beside it, and the final rename.
 
-    The lock `.NAME.lock` holds host and process id; one whose process is dead on this host is taken over, and the
-    temporary files such a process left are removed. The file under the final name is only ever replaced, whole.
+    Temporary files that dead writers of the same output left are removed. The file under the final name is only ever
+    replaced, whole. A context manager; without `publish` nothing is left behind.
 
     Attributes:
         path: The final name, links followed.
@@ -49,12 +48,10 @@ class AtomicFile:
         self.path = Path(os.path.realpath(path))
         self.overwrite = overwrite
         self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}{PART_SUFFIX}")
-        self._lock = self.path.with_name(f".{self.path.name}{LOCK_SUFFIX}")
-        self._held = ""
+        self._sink: Sink | None = None
         self._refuse_existing()
         with explained(self.path):
-            _take_lock(self._lock, self.path)
-            self._held = self._lock.read_text()
+            self._lock = OutputLock(self.path)
         try:
             with explained(self.path):
                 self._remove_leftovers()
@@ -63,29 +60,59 @@ class AtomicFile:
             self.discard()
             raise
 
+    def create(self) -> Sink:
+        """Creates the temporary file, for HDF5 to write to under `writing`."""
+        with explained(self.path):
+            self._sink = Sink(self.temporary)
+        return self._sink
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Tells after the block what went wrong with the file in it, whatever HDF5 made of that.
+
+        Raises:
+            OutputError: The disk refused to take the file.
+        """
+        with explained(self.path):
+            try:
+                yield
+            except Exception as error:
+                if self._sink is not None and self._sink.failure is not None:
+                    raise self._sink.failure from error
+                raise
+            if self._sink is not None and self._sink.failure is not None:
+                raise self._sink.failure
+
     def publish(self) -> None:
-        """Gives the finished, closed temporary file its final name, safely against a power cut.
+        """Gives the finished temporary file its final name, safely against a power cut.
 
         Raises:
             OutputError: The disk refuses, or the lock or the final name was taken by somebody else meanwhile.
         """
-        with explained(self.path):
-            _sync(self.temporary)
-            if not self._owns_lock():
+        with self.writing():
+            self._sync_file()
+            if not self._lock.held:
                 raise OutputError(
                     "another process took over this output", where=str(self.path), fix="Let one job write one output."
                 )
             self._refuse_existing()
             self.temporary.replace(self.path)
-            _sync(self.path.parent)
+            _sync_folder(self.path.parent)
         self.discard()
 
+    def abandon(self) -> None:
+        """Lets HDF5 close the temporary file without writing more to it."""
+        if self._sink is not None:
+            self._sink.abandon()
+
     def discard(self) -> None:
-        """Removes the temporary file and gives the lock back; safe to call twice."""
-        self.temporary.unlink(missing_ok=True)
-        if self._held and self._owns_lock():
-            self._lock.unlink(missing_ok=True)
-        self._held = ""
+        """Removes the temporary file and gives the lock back; safe to call twice, and after `publish`."""
+        if self._sink is not None:
+            with suppress(OSError):
+                self._sink.close()
+        with suppress(OSError):
+            self.temporary.unlink(missing_ok=True)
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -103,37 +130,31 @@ class AtomicFile:
                 "the output exists already", where=str(self.path), fix="Add --force to replace it, or name another."
             )
 
+    def _sync_file(self) -> None:
+        if self._sink is not None:
+            self._sink.sync()
+            self._sink.close()
+            return
+        with self.temporary.open("rb") as file:  # written by its name
+            os.fsync(file.fileno())
+
     def _remove_leftovers(self) -> None:
         """Removes files of dead writers: whoever holds the lock is the only living writer, drafts of locks apart."""
         for leftover in self.path.parent.glob(f".{glob.escape(self.path.name)}.*"):
-            pid, _, suffix = leftover.name[len(self.path.name) + 2 :].partition(".")
-            dead_draft = f".{suffix}" == LOCK_SUFFIX and pid.isdecimal() and _start_of(int(pid)) is None
-            if dead_draft or (f".{suffix}" == PART_SUFFIX and pid.isdecimal()):
+            pid, _, suffix = leftover.name.removeprefix(f".{self.path.name}.").partition(".")
+            abandoned_part = f".{suffix}" == PART_SUFFIX and pid.isdecimal()
+            if abandoned_part or is_abandoned_draft(leftover.name, self.path.name):
                 leftover.unlink(missing_ok=True)
-
-    def _owns_lock(self) -> bool:
-        try:
-            return self._lock.read_text() == self._held
-        except OSError:
-            return False
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turns errors of the operating system (and HDF5's, which carry its numbers) on `path` into `OutputError`."""
+    """Turns errors of the operating system on `path` into `OutputError`."""
     try:
         yield
     except OSError as error:
-        number = error.errno or _number_in(str(error))
-        reason, fix = _REASONS.get(number, (str(error).splitlines()[0] if str(error) else type(error).__name__, ""))
+        reason, fix = _REASONS.get(error.errno or 0, (str(error) or type(error).__name__, ""))
         raise OutputError(f"the output cannot be written: {reason}", where=str(path), fix=fix) from error
-
-
-def _number_in(message: str) -> int:
-    """The error number that HDF5 hides in its message: "... errno = 28, error message = ..."."""
-    _, found, rest = message.partition("errno = ")
-    digits = rest.split(",", 1)[0].strip()
-    return int(digits) if found and digits.isdecimal() else 0
 
 
 def _refuse_small_disk(path: Path, needed_bytes: int) -> None:
@@ -146,112 +167,13 @@ def _refuse_small_disk(path: Path, needed_bytes: int) -> None:
         )
 
 
-def _sync(path: Path) -> None:
-    """Forces a file or a folder to the disk; file systems that cannot do so for folders are left alone."""
-    handle = os.open(path, os.O_RDONLY)
+def _sync_folder(folder: Path) -> None:
+    """Forces a folder to the disk; file systems that cannot do so are left alone."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP, errno.EBADF)):
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
     finally:
         os.close(handle)
-
-
-def _take_lock(lock: Path, path: Path) -> None:
-    """Makes the lock file, which appears with its text in it: a process killed here leaves no lock without an owner."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}{LOCK_SUFFIX}")
-    mine = json.dumps(_identity())
-    while True:
-        draft.write_text(mine)
-        try:
-            _create_whole(draft, lock, mine)
-        except FileExistsError:
-            _remove_stale_lock(lock, draft, path)
-            continue
-        finally:
-            draft.unlink(missing_ok=True)
-        return
-
-
-def _create_whole(draft: Path, lock: Path, text: str) -> None:
-    try:
-        os.link(draft, lock)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-            raise
-        with lock.open("x") as file:  # a file system without hard links
-            file.write(text)
-
-
-def _remove_stale_lock(lock: Path, aside: Path, path: Path) -> None:
-    """Removes a lock whose owner is dead.
-
-    Raises:
-        OutputError: The owner lives, or runs where this process cannot see it.
-    """
-    try:
-        text = lock.read_text()
-    except FileNotFoundError:
-        return
-    if not _is_stale(text):
-        raise OutputError(
-            f"another process is writing this output ({_owner(text)})",
-            where=str(path),
-            fix=f"Wait for it, or name another output; if no such process runs, remove {lock}",
-        )
-    # Two processes may find the same stale lock. A rename is given to one of them, and shows if it was a newer lock.
-    try:
-        lock.rename(aside)
-    except FileNotFoundError:
-        return
-    if aside.read_text() != text and not lock.exists():
-        aside.rename(lock)
-
-
-def _is_stale(text: str) -> bool:
-    try:
-        owner = json.loads(text)
-        host, pid, started = owner["host"], int(owner["pid"]), owner["started"]
-        job, restart = owner["job"], int(owner["restart"])
-    except (ValueError, KeyError, TypeError):
-        return False
-    mine = _identity()
-    if job and job == mine["job"] and restart < mine["restart"]:
-        return True  # the scheduler started this very job again, perhaps on another host
-    now = _start_of(pid)
-    return bool(host == mine["host"] and (now is None or (now != started and "?" not in (now, started))))
-
-
-def _owner(text: str) -> str:
-    try:
-        owner = json.loads(text)
-        return f"process {owner['pid']} on {owner['host']}"
-    except (ValueError, KeyError, TypeError):
-        return "its lock file is unreadable"
-
-
-def _identity() -> dict[str, Any]:
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": _start_of(os.getpid()),
-        "job": os.environ.get("SLURM_JOB_ID", ""),
-        "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0") or "0"),
-    }
-
-
-def _start_of(pid: int) -> str | None:
-    """When process `pid` of this host started (an opaque text; "?" where unknown), or None if there is none."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return "?"
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return "?"
-    fields = stat.rpartition(")")[2].split()  # after the name, which may hold anything; state, then the numbers
-    return None if fields[0] in "ZX" else fields[19]

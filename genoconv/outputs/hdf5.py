@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from genoconv.errors import OutputError
 from genoconv.outputs.formats import FileFormat
+from genoconv.outputs.sink import Sink
 
 Array = npt.NDArray[Any]
 File = h5py.File
@@ -25,6 +26,7 @@ FILE_FORMAT = ("v110", "v110")
 # Blocks that arrive out of order meet half-written chunks; those wait here instead of going to disk and back.
 CHUNK_CACHE_BYTES = 64 << 20
 CHECKSUM = "sha256"
+STRUCTURE = "structure_sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +41,16 @@ class Categorical:
     values: Sequence[str]
     categories: Sequence[str] | None = None
 
+    def __len__(self) -> int:
+        return len(self.values)
+
 
 Column = npt.NDArray[Any] | Sequence[Any] | Categorical
 
 
-def create(path: Path) -> h5py.File:
-    """Creates a new HDF5 file, with file locks where the file system knows them.
-
-    Raises:
-        OSError: The file exists or cannot be created.
-    """
-    return _open(path, "x", libver=FILE_FORMAT, rdcc_nbytes=CHUNK_CACHE_BYTES, rdcc_nslots=10_007)
+def create(sink: Sink) -> h5py.File:
+    """Makes a new HDF5 file; its writer holds the only right to write it, so HDF5's own locks are not needed."""
+    return h5py.File(sink, "w", libver=FILE_FORMAT, rdcc_nbytes=CHUNK_CACHE_BYTES, rdcc_nslots=10_007)
 
 
 def open_read(path: Path) -> h5py.File:
@@ -58,14 +59,17 @@ def open_read(path: Path) -> h5py.File:
     Raises:
         OSError: The file is missing, unreadable, or not a sound HDF5 file.
     """
-    return _open(path, "r")
-
-
-def _open(path: Path, mode: str, **options: Any) -> h5py.File:
     try:
-        return h5py.File(path, mode, locking="best-effort", **options)
+        return h5py.File(path, "r", locking="best-effort")
     except ValueError:  # an HDF5 library built without the choice of locks
-        return h5py.File(path, mode, **options)
+        return h5py.File(path, "r")
+
+
+def take(column: Column, rows: Array) -> Column:
+    """The values of a column at some rows."""
+    if isinstance(column, Categorical):
+        return Categorical([column.values[row] for row in rows], column.categories)
+    return column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows]
 
 
 def write_matrix(
@@ -90,6 +94,19 @@ def write_matrix(
     return dataset
 
 
+def keep_rows(dataset: h5py.Dataset, kept: Array, *, step: int = 4096) -> None:
+    """Shortens a matrix to the rows with `kept` (n,) true, in their order, `step` rows at a time."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], kept, [False])).astype(np.int8)))
+    place = 0
+    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        for first in range(start, end, step):
+            size = min(step, end - first)
+            if first != place:
+                dataset[place : place + size] = dataset[first : first + size]
+            place += size
+    dataset.resize(place, axis=0)
+
+
 def write_table(parent: h5py.Group, name: str, index: Sequence[str], columns: Mapping[str, Column]) -> None:
     """Writes a data frame: the texts of `index` as `_index`, and each column by its type.
 
@@ -103,9 +120,8 @@ def write_table(parent: h5py.Group, name: str, index: Sequence[str], columns: Ma
     table.attrs["column-order"] = np.array(list(columns), dtype=h5py.string_dtype())
     write_texts(table, "_index", index)
     for key, column in columns.items():
-        size = len(column.values) if isinstance(column, Categorical) else len(column)
-        if size != len(index):
-            raise ValueError(f"column {key!r} has {size} values for {len(index)} records")
+        if len(column) != len(index):
+            raise ValueError(f"column {key!r} has {len(column)} values for {len(index)} records")
         _write_column(table, key, column)
 
 
@@ -189,6 +205,30 @@ def mark(file: h5py.File, file_format: FileFormat) -> None:
     file.attrs["genoconv_format_version"] = file_format.version
     file.attrs["how_to_read"] = file_format.how_to_read
     file.attrs["complete"] = False
+
+
+def seal(file: h5py.File) -> None:
+    """Declares a file complete, with a checksum of all that its datasets' own checksums leave out."""
+    file.attrs["complete"] = True
+    file.attrs[STRUCTURE] = structure_checksum(file)
+
+
+def structure_checksum(file: h5py.File) -> str:
+    """SHA-256 (hex) of the names, shapes, types and attributes of everything in a file.
+
+    Raises:
+        OSError: An attribute cannot be read.
+    """
+    lines: list[str] = []
+
+    def note(name: str, node: h5py.Group | h5py.Dataset) -> None:
+        shape = f"{node.shape} {node.dtype.str}" if isinstance(node, h5py.Dataset) else "group"
+        attributes = {key: np.asarray(value).tolist() for key, value in node.attrs.items() if key != STRUCTURE}
+        lines.append(f"{name} {shape} {sorted(attributes.items())}")
+
+    note("/", file)
+    file.visititems(note)
+    return checksum([line.encode() for line in sorted(lines)])
 
 
 def close_quietly(file: h5py.File | None) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from genoconv.errors import OutputError
 from genoconv.outputs import hdf5
-from genoconv.outputs.atomic import AtomicFile, explained
+from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.formats import CHUNK_ROWS, EMBEDDINGS, matrix_name, predicted_bytes
 from genoconv.outputs.hdf5 import Array, Column
 from genoconv.outputs.values import check_dtype, to_stored
@@ -56,14 +56,15 @@ class EmbeddingWriter:
         _check_layout(poolings, layers)
         check_dtype(dtype)
         self._ids = list(ids)
+        self._obs = dict(obs)
         self._dtype = dtype
         needed = predicted_bytes(len(self._ids), d_model, matrices=len(poolings) * len(layers), dtype=dtype)
         self._place = AtomicFile(path, overwrite=overwrite, needed_bytes=needed)
         self._matrices: dict[tuple[str, int], _Matrix] = {}
         try:
-            with explained(self._place.path):
-                self._file = hdf5.create(self._place.temporary)
-                self._lay_out(d_model, list(poolings), list(layers), obs)
+            with self._place.writing():
+                self._file = hdf5.create(self._place.create())
+                self._lay_out(d_model, list(poolings), list(layers))
         except BaseException:
             self.discard()
             raise
@@ -84,28 +85,36 @@ class EmbeddingWriter:
         stored = to_stored(
             values, self._dtype, name_of=lambda row: self._ids[where[row]], place=f"pooling {pooling}, layer {layer}"
         )
-        with explained(self._place.path):
+        with self._place.writing():
             self._matrices[pooling, layer].write(where, stored)
 
-    def commit(self, provenance: Mapping[str, Any]) -> None:
+    def commit(self, provenance: Mapping[str, Any], *, omit: Sequence[int] = ()) -> None:
         """Completes the file: writes `provenance` as JSON, reads everything back, and gives it its final name.
+
+        Args:
+            provenance: What is to be known of the run; anything that JSON can hold.
+            omit: Rows that could not be computed: their records are left out of the file.
 
         Raises:
             OutputError: A row was never written, the disk refuses, or what is read back is not what was written.
         """
+        kept = np.ones(len(self._ids), dtype=bool)
+        kept[list(omit)] = False
         for (pooling, layer), matrix in self._matrices.items():
-            missing = np.flatnonzero(~matrix.written)
+            missing = np.flatnonzero(kept & ~matrix.written)
             if missing.size:
                 raise OutputError(
                     f"{missing.size} of {len(self._ids)} records were never embedded",
                     where=f"record {self._ids[missing[0]]}, pooling {pooling}, layer {layer}",
                 )
-        with explained(self._place.path):
+        with self._place.writing():
             for matrix in self._matrices.values():
                 matrix.flush()
+            if not kept.all():
+                self._drop_rows(kept)
             text = json.dumps(provenance, sort_keys=True, allow_nan=False)
             hdf5.write_text(self._file["uns"], "provenance", text)
-            self._file.attrs["complete"] = True
+            hdf5.seal(self._file)
             self._file.close()
         findings = verify(self._place.temporary)
         if findings:
@@ -114,6 +123,7 @@ class EmbeddingWriter:
 
     def discard(self) -> None:
         """Closes and removes the temporary file; a committed file stays."""
+        self._place.abandon()
         hdf5.close_quietly(getattr(self, "_file", None))
         self._place.discard()
 
@@ -125,11 +135,11 @@ class EmbeddingWriter:
     ) -> None:
         self.discard()
 
-    def _lay_out(self, d_model: int, poolings: list[str], layers: list[int], obs: Mapping[str, Column]) -> None:
+    def _lay_out(self, d_model: int, poolings: list[str], layers: list[int]) -> None:
         file = self._file
         hdf5.encode(file, "anndata", "0.1.0")
         hdf5.mark(file, EMBEDDINGS)
-        hdf5.write_table(file, "obs", self._ids, obs)
+        hdf5.write_table(file, "obs", self._ids, self._obs)
         hdf5.write_table(file, "var", [f"d{column}" for column in range(d_model)], {})
         for name in ("layers", "obsm", "uns"):
             hdf5.write_mapping(file, name)
@@ -146,19 +156,27 @@ class EmbeddingWriter:
                 )
                 self._matrices[pooling, layer] = _Matrix(dataset, waiting_blocks)
 
+    def _drop_rows(self, kept: Array) -> None:
+        for matrix in self._matrices.values():
+            hdf5.keep_rows(matrix.dataset, kept)
+        rows = np.flatnonzero(kept)
+        columns = {name: hdf5.take(column, rows) for name, column in self._obs.items()}
+        del self._file["obs"]
+        hdf5.write_table(self._file, "obs", [self._ids[row] for row in rows], columns)
+
 
 class _Matrix:
     """One dataset, and the blocks of rows that wait until they are full: one call of HDF5 per block, not per row."""
 
     def __init__(self, dataset: hdf5.Dataset, waiting_blocks: int) -> None:
         self.written = np.zeros(dataset.shape[0], dtype=bool)
-        self._dataset = dataset
+        self.dataset = dataset
         self._limit = max(2, waiting_blocks)
         self._blocks: dict[int, tuple[Array, Array]] = {}
 
     def write(self, rows: Array, values: Array) -> None:
-        if values.shape != (len(rows), self._dataset.shape[1]):
-            raise ValueError(f"values of shape {values.shape} for {len(rows)} rows of {self._dataset.shape}")
+        if values.shape != (len(rows), self.dataset.shape[1]):
+            raise ValueError(f"values of shape {values.shape} for {len(rows)} rows of {self.dataset.shape}")
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.written):
             raise ValueError(f"rows {rows.min()} to {rows.max()} of a matrix of {len(self.written)} rows")
         block_of = rows // BLOCK_ROWS
@@ -189,7 +207,7 @@ class _Matrix:
         edges = np.flatnonzero(np.diff(np.concatenate(([False], filled, [False])).astype(np.int8)))
         first = block * BLOCK_ROWS
         for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            self._dataset[first + start : first + end] = waiting[start:end]
+            self.dataset[first + start : first + end] = waiting[start:end]
 
 
 def _check_layout(poolings: Sequence[str], layers: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from genoconv.errors import OutputError
 from genoconv.outputs import hdf5
-from genoconv.outputs.atomic import AtomicFile, explained
+from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.formats import TOKEN_CHUNK_ROWS, TOKENS, predicted_token_bytes
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.values import check_dtype, to_stored
@@ -50,7 +50,7 @@ class TokenWriter:
         self._lengths = np.asarray(lengths, dtype=np.int64)
         if len(self._lengths) != len(self._ids) or layer < 0:
             raise ValueError(f"{len(self._lengths)} lengths for {len(self._ids)} ids, layer {layer}")
-        self._offsets = np.concatenate(([0], np.cumsum(self._lengths)))
+        self._offsets = _offsets(self._lengths)
         self._dtype = dtype
         self._layer = layer
         self._written = _Coverage(self._lengths)
@@ -58,8 +58,8 @@ class TokenWriter:
         needed = predicted_token_bytes(bases, len(self._ids), d_model, dtype=dtype)
         self._place = AtomicFile(path, overwrite=overwrite, needed_bytes=needed)
         try:
-            with explained(self._place.path):
-                self._file = hdf5.create(self._place.temporary)
+            with self._place.writing():
+                self._file = hdf5.create(self._place.create())
                 self._lay_out(bases, d_model)
         except BaseException:
             self.discard()
@@ -86,25 +86,33 @@ class TokenWriter:
             place=f"layer {self._layer}",
         )
         first = int(self._offsets[row])
-        with explained(self._place.path):
+        with self._place.writing():
             self._data[first + start : first + end] = stored
         self._written.add(row, start, end)
 
-    def commit(self, provenance: Mapping[str, Any]) -> None:
+    def commit(self, provenance: Mapping[str, Any], *, omit: Sequence[int] = ()) -> None:
         """Completes the file: writes `provenance` as JSON, checks what is on disk, and gives it its final name.
+
+        Args:
+            provenance: What is to be known of the run; anything that JSON can hold.
+            omit: Records that could not be computed: they are left out of the file.
 
         Raises:
             OutputError: A base was never written, or the disk refuses.
         """
-        missing = self._written.first_missing()
+        kept = np.ones(len(self._ids), dtype=bool)
+        kept[list(omit)] = False
+        missing = self._written.first_missing(kept)
         if missing is not None:
             row, position = missing
             raise OutputError(
                 "a part of a record was never embedded", where=f"record {self._ids[row]}, base {position + 1}"
             )
-        with explained(self._place.path):
+        with self._place.writing():
+            if not kept.all():
+                self._drop_records(kept)
             hdf5.write_text(self._file, "provenance", json.dumps(provenance, sort_keys=True, allow_nan=False))
-            self._file.attrs["complete"] = True
+            hdf5.seal(self._file)
             self._file.close()
             with hdf5.open_read(self._place.temporary) as file:
                 lost = hdf5.lost_chunks(file["data"])
@@ -114,6 +122,7 @@ class TokenWriter:
 
     def discard(self) -> None:
         """Closes and removes the temporary file; a committed file stays."""
+        self._place.abandon()
         hdf5.close_quietly(getattr(self, "_file", None))
         self._place.discard()
 
@@ -127,8 +136,7 @@ class TokenWriter:
 
     def _lay_out(self, bases: int, d_model: int) -> None:
         hdf5.mark(self._file, TOKENS)
-        hdf5.write_texts(self._file, "id", self._ids)
-        hdf5.write_numbers(self._file, "offsets", self._offsets)
+        self._write_index(self._ids, self._lengths)
         self._data = hdf5.write_matrix(
             self._file,
             "data",
@@ -137,6 +145,20 @@ class TokenWriter:
             chunk_rows=TOKEN_CHUNK_ROWS,
             attributes={"layer": self._layer},
         )
+
+    def _write_index(self, ids: Sequence[str], lengths: Array) -> None:
+        hdf5.write_texts(self._file, "id", ids)
+        hdf5.write_numbers(self._file, "offsets", _offsets(lengths))
+
+    def _drop_records(self, kept: Array) -> None:
+        hdf5.keep_rows(self._data, np.repeat(kept, self._lengths))
+        del self._file["id"], self._file["offsets"]
+        self._write_index([self._ids[row] for row in np.flatnonzero(kept)], self._lengths[kept])
+
+
+def _offsets(lengths: Array) -> Array:
+    """The first row of each record, and the number of all rows (n + 1,)."""
+    return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
 
 
 class _Coverage:
@@ -162,9 +184,9 @@ class _Coverage:
         else:
             self._pieces[row] = merged
 
-    def first_missing(self) -> tuple[int, int] | None:
-        """The first record and position (0-based) not written, or None."""
-        rows = np.flatnonzero(~self._whole)
+    def first_missing(self, kept: Array) -> tuple[int, int] | None:
+        """The first record and position (0-based) not written, of the records with `kept` (n,) true, or None."""
+        rows = np.flatnonzero(kept & ~self._whole)
         if not rows.size:
             return None
         row = int(rows[0])

@@ -52,6 +52,8 @@ def _findings(file: File, path: Path) -> Iterator[str]:
         return
     if not file.attrs.get("complete", False):
         yield "the file is incomplete: it was never committed"
+    elif hdf5.structure_checksum(file) != file.attrs.get(hdf5.STRUCTURE):
+        yield "the structure is damaged: names, shapes, types or attributes are not those that were written"
     if name == TOKENS.name:
         yield from _token_findings(file)
     else:
