@@ -145,7 +145,8 @@ class Running:
         self.hub = hub
         handler = type("Handler", (_Handler,), {"hub": hub})
         self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for _ in range(2)]
-        hub.url, hub.storage_url = (f"http://127.0.0.1:{server.server_port}" for server in self._servers)
+        hub.url = f"http://127.0.0.1:{self._servers[0].server_port}"
+        hub.storage_url = f"http://localhost:{self._servers[1].server_port}"
 
     def __enter__(self) -> Hub:
         for server in self._servers:
@@ -190,8 +191,8 @@ def environment(home: Path, endpoint: str, **more: str) -> dict[str, str]:
         "HF_HOME": str(home),
         "HF_ENDPOINT": endpoint,
         "HF_HUB_DISABLE_XET": "1",
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
         **more,
     }
 
