@@ -171,7 +171,7 @@ def _download(wanted: _Wanted, offer: _Offer, say: Report) -> Snapshot:
         expected = wanted.sha256 or weights_offer.sha256
         if expected:
             _check_sum(wanted, weights, expected)
-        say(f"downloaded {wanted}, commit {offer.commit}")
+        say(f"downloaded {wanted.repository}, commit {offer.commit}")
         return Snapshot(config.parent, offer.commit, weights)
     raise ModelError(
         f"the repository holds none of {', '.join(WEIGHT_FILES)}",
