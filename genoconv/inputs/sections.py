@@ -13,6 +13,8 @@ BLOCK_BYTES = 1 << 18
 LINE_BYTES = 1 << 16
 HEADER_BYTES = 1 << 20
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 _LONE_RETURN = re.compile(rb"\r(?=[^\r\n])")
 _COMMENT = re.compile(rb"\n;[^\n]*")
 
@@ -24,11 +26,15 @@ class Section(NamedTuple):
         is_header: True for a header line.
         line: 1-based line of its first byte.
         content: The header without `>` and line ending; or sequence lines with their endings, comments taken out.
+        begin: Offset of its first byte in the decompressed file.
+        end: Offset of the byte after it.
     """
 
     is_header: bool
     line: int
     content: bytes
+    begin: int
+    end: int
 
 
 def sections(source: Source) -> Iterator[Section]:
@@ -40,24 +46,22 @@ def sections(source: Source) -> Iterator[Section]:
     line = 1
     headers = 0
     with source.open() as stream:
-        for block, block_starts_line in _blocks(stream, source.name):
-            position, starts_line = 0, block_starts_line
+        for block, offset, starts_line in _blocks(stream, source.name):
+            position = 0
             while position < len(block):
-                if starts_line and block[position] == ord(">"):
-                    stop = block.find(b"\n", position)
-                    stop = len(block) if stop < 0 else stop
-                    yield Section(True, line, _header(block[position + 1 : stop], source.name, line))
+                begin, is_header = position, starts_line and block[position] == ord(">")
+                if is_header:
+                    position = block.find(b"\n", begin) + 1 or len(block)
+                    content = _header(block[begin + 1 : position], source.name, line)
                     headers += 1
-                    line, position = line + 1, stop + 1
-                    starts_line = True
-                    continue
-                stop = _next_header(block, position)
-                content = _sequence_lines(block[position:stop], source.name, line, starts_line=starts_line)
+                else:
+                    position = _next_header(block, begin)
+                    content = _sequence_lines(block[begin:position], source.name, line, starts_line=starts_line)
                 if headers:
-                    yield Section(False, line, content)
+                    yield Section(is_header, line, content, offset + begin, offset + position)
                 else:
                     _refuse_text(content, source.name, line)
-                line, position = line + block.count(b"\n", position, stop), stop
+                line += 1 if is_header else block.count(b"\n", begin, position)
                 starts_line = True
     if not headers:
         raise InputError(
@@ -80,21 +84,22 @@ def split_header(header: bytes) -> tuple[str, str]:
     return parts[0].decode(encoding), parts[1].strip().decode(encoding) if len(parts) > 1 else ""
 
 
-def _blocks(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, bool]]:
-    """Read blocks that end at the end of a line (unless a line is very long), and whether each begins a line."""
+def _blocks(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, int, bool]]:
+    """Read blocks that end where a line ends (unless it is very long); with their offset, and if they begin a line."""
     starts_line = True
-    at_start = True
+    offset = 0
     while block := stream.read(BLOCK_BYTES):
-        if at_start:
+        if offset == 0:
             if block.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise InputError("the file is UTF-16 text", where=name, fix=f"iconv -f UTF-16 -t UTF-8 {name}")
-            block = block.removeprefix(b"\xef\xbb\xbf")
-            at_start = False
+            if block.startswith(BYTE_ORDER_MARK):
+                block, offset = block.removeprefix(BYTE_ORDER_MARK), len(BYTE_ORDER_MARK)
         last_line = block.rfind(b"\n") + 1
         if last_line < len(block):
             whole = (last_line or starts_line) and block[last_line] in b">;"
             block += stream.readline(HEADER_BYTES if whole else LINE_BYTES)
-        yield block, starts_line
+        yield block, offset, starts_line
+        offset += len(block)
         starts_line = block.endswith(b"\n")
 
 
@@ -107,7 +112,7 @@ def _next_header(block: bytes, position: int) -> int:
 
 
 def _header(content: bytes, name: str, line: int) -> bytes:
-    content = content.rstrip(b"\r")
+    content = content.rstrip(b"\r\n")
     if b"\r" in content:
         raise _lone_return(name, line)
     if len(content) >= HEADER_BYTES:

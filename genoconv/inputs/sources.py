@@ -1,14 +1,16 @@
 """From the name of an input, as the user gave it, to decompressed bytes that can be read twice (pipes are spooled)."""
 
+import atexit
 import gzip
 import hashlib
+import os
 import shutil
 import stat
 import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -108,27 +110,33 @@ def _regular_file(name: str) -> Path:
 
 
 @cache
+def scratch_folder() -> Path:
+    """A private temporary folder of this process, removed when it ends."""
+    folder = tempfile.mkdtemp(prefix="genoconv-")
+    atexit.register(_remove, folder, os.getpid())
+    return Path(folder)
+
+
+def _remove(folder: str, owner: int) -> None:
+    # A forked child inherits the registration, but the folder is its parent's.
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
 def _spool(name: str) -> Path:
-    """Copy standard input or a pipe to a temporary file that is removed when the process ends; once per name."""
-    spool = tempfile.NamedTemporaryFile(prefix="genoconv-spool-")  # noqa: SIM115 (must outlive this function)
-    _SPOOLS.append(spool)
+    """Copy standard input or a pipe to a temporary file; once per name, for it cannot be read again."""
+    path = scratch_folder() / f"spool-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
     try:
-        if name == "-":
-            shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
-        else:
-            with Path(name).open("rb") as pipe:
-                shutil.copyfileobj(pipe, spool, 1 << 20)
-        spool.flush()
+        with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as pipe, path.open("wb") as spool:
+            shutil.copyfileobj(pipe, spool, 1 << 20)
     except OSError as error:
         raise EnvironmentProblem(
             f"the piped input cannot be kept in a temporary file: {error.strerror or error}",
-            where=spool.name,
+            where=str(path),
             fix="set TMPDIR to a folder with enough room, or give the input as a file",
         ) from error
-    return Path(spool.name)
-
-
-_SPOOLS: list["tempfile._TemporaryFileWrapper[bytes]"] = []
+    return path
 
 
 def _compression(name: str, path: Path) -> Compression:

@@ -1,0 +1,66 @@
+"""Batches: every record once, within the budget, little padding."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genoconv.errors import UsageError
+from genoconv.inputs.batches import padding_waste, plan_batches, pool
+from genoconv.inputs.fasta import LetterPolicy, read_fasta
+from genoconv.inputs.scan import scan
+
+DATA = Path(__file__).parent.parent / "data"
+
+
+@given(st.lists(st.integers(1, 10_000), max_size=200), st.integers(1, 100_000))
+def test_every_record_is_in_one_batch_within_the_budget(lengths: list[int], budget: int) -> None:
+    batches = plan_batches(lengths, budget)
+    assert sorted(index for batch in batches for index in batch.tolist()) == list(range(len(lengths)))
+    for batch in batches:
+        longest = max(lengths[index] for index in batch)
+        assert len(batch) == 1 or len(batch) * longest <= budget
+    assert padding_waste(lengths, batches) <= 0.1
+
+
+def test_equal_lengths_fill_the_budget_in_input_order() -> None:
+    batches = plan_batches([100] * 7, 300)
+    assert [batch.tolist() for batch in batches] == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_longest_first_and_a_longer_record_is_alone() -> None:
+    batches = plan_batches([50, 5000, 49, 48], 150)
+    assert [batch.tolist() for batch in batches] == [[1], [0, 2, 3]]
+
+
+def test_waste_counts_padded_positions() -> None:
+    assert padding_waste([10, 5], [np.array([0, 1])]) == pytest.approx(0.25)
+    assert padding_waste([], []) == 0
+
+
+@pytest.mark.parametrize("name", ["genes.fa", "human_transcripts20.fasta.gz"])
+@pytest.mark.parametrize("budget", [10_000, 100_000, 1_000_000])
+def test_real_sets_waste_less_than_a_tenth(name: str, budget: int) -> None:
+    lengths = scan([DATA / name], LetterPolicy()).lengths
+    batches = plan_batches(lengths, budget)
+    assert padding_waste(lengths, batches) < 0.1
+    # Without the share of padding as a bound, one batch would hold records of very different length.
+    assert padding_waste(lengths, plan_batches(lengths, 10**9, padding_share=1)) > 0.3
+
+
+def test_a_budget_below_one_is_refused() -> None:
+    with pytest.raises(UsageError):
+        plan_batches([1], 0)
+
+
+def test_pools_keep_order_and_end_with_the_record_that_reaches_the_sum() -> None:
+    assert [[len(row) for row in rows] for rows in pool([b"A" * 4, b"C" * 4, b"G" * 9, b"T"], 8)] == [[4, 4], [9], [1]]
+    assert list(pool([], 8)) == []
+
+
+def test_pools_are_read_lazily() -> None:
+    records = (item for item in read_fasta([DATA / "genes.fa"], LetterPolicy()) if not hasattr(item, "reason"))
+    first = next(pool(records, 3000))
+    assert [record.id for record in first] == ["human_WFDC12", "human_PI3", "human_SLPI"]
