@@ -84,6 +84,12 @@ def prepare(taps: Tensor, length: int, *, dtype: torch.dtype | None = None, back
     return torch_path.prepare(taps.detach(), length, dtype=taps.dtype if dtype is None else dtype)
 
 
+def backend_for(device: torch.device | str, dtype: torch.dtype) -> str:
+    """The backend that "auto" means for signals of a dtype on a device: a name to announce and to record."""
+    del dtype
+    return _choose("auto", torch.device(device))
+
+
 def spectrum_bytes(channels: int, taps: int, length: int, device: torch.device | str = "cpu") -> int:
     """Bytes that the float32 Spectrum of `channels` filters of `taps` taps takes for signals of `length` samples."""
     plan = torch_path.plan_transform(min(taps, length), length, torch.device(device).type)

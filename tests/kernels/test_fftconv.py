@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from genoconv.kernels import backend_for
 from genoconv.kernels import fftconv as door
 from genoconv.kernels import reference, torch_path
 from genoconv.kernels.fftconv import fftconv, prepare, spectrum_bytes
@@ -215,3 +216,8 @@ def test_prepare_refuses(taps: Tensor, length: int) -> None:
     with pytest.raises(ValueError, match="must be"):
         prepare(taps, length)
     assert "torch" in door.BACKENDS
+
+
+def test_backend_is_announced() -> None:
+    assert backend_for("cpu", torch.float32) == "torch"
+    assert backend_for(torch.device("cpu"), torch.float16) == "torch"
