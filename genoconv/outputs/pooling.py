@@ -8,8 +8,9 @@ from torch import Tensor
 
 POOLS = ("mean", "max", "last")
 
-# Positions taken at a time: bounds the masked copy to chunk * B * d numbers, and keeps the sums in cache.
-CHUNK_POSITIONS = 4096
+# Positions taken at a time. One core, a record of 262,144 bases of 256 numbers: 0.03 s at 1024, 0.05 s at 256,
+# 0.06 s at 4096, 0.30 s all at once.
+CHUNK_POSITIONS = 1024
 
 
 class Pool:
@@ -70,14 +71,35 @@ class Pool:
             rows, places = rows.to(chunk.device), places.to(chunk.device)
             state[rows] = chunk[rows, places]
             return
-        if int(self._lengths.min()) < first + size:
-            positions = torch.arange(first, first + size, device=chunk.device)
-            padding = positions[None, :] >= self._lengths.to(chunk.device)[:, None]  # (B, l)
-            chunk = chunk.masked_fill(padding[:, :, None], float("-inf") if self._kind == "max" else 0.0)
+        counts = (self._lengths - first).clamp(0, size)  # (B,) bases of each record in this chunk
+        reduced = (_by_record if chunk.device.type == "cpu" else _masked)(chunk, counts, self._kind)
         if self._kind == "max":
-            torch.maximum(state, chunk.amax(dim=1), out=state)
+            torch.maximum(state, reduced, out=state)
         else:
-            state += chunk.sum(dim=1, dtype=torch.float64)
+            state += reduced
+
+
+def _by_record(chunk: Tensor, counts: Tensor, kind: str) -> Tensor:
+    """Maxima or float64 sums (B, d) over the first `counts` (B,) positions of a chunk (B, l, d), row by row.
+
+    On the CPU 20 times faster than `_masked` (64 records of 1,000 to 4,096 bases, 256 numbers each, one core).
+    """
+    dtype, start = (chunk.dtype, float("-inf")) if kind == "max" else (torch.float64, 0.0)
+    reduced = torch.full((chunk.shape[0], chunk.shape[2]), start, dtype=dtype)
+    for row, count in enumerate(counts.tolist()):
+        if count:
+            values = chunk[row, :count]
+            reduced[row] = values.amax(dim=0) if kind == "max" else values.sum(dim=0, dtype=dtype)
+    return reduced
+
+
+def _masked(chunk: Tensor, counts: Tensor, kind: str) -> Tensor:
+    """The same for all rows at once: few launches, as a GPU wants it."""
+    if int(counts.min()) < chunk.shape[1]:
+        positions = torch.arange(chunk.shape[1], device=chunk.device)
+        padding = positions[None, :] >= counts.to(chunk.device)[:, None]  # (B, l)
+        chunk = chunk.masked_fill(padding[:, :, None], float("-inf") if kind == "max" else 0.0)
+    return chunk.amax(dim=1) if kind == "max" else chunk.sum(dim=1, dtype=torch.float64)
 
 
 def pool(hidden: Tensor, lengths: Tensor | Sequence[int], kind: str) -> Tensor:
