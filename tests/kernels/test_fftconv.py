@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from genoconv.kernels import backend_for
+from genoconv.kernels import backend_for, reference, torch_path
 from genoconv.kernels import fftconv as door
-from genoconv.kernels import reference, torch_path
 from genoconv.kernels.fftconv import fftconv, prepare, spectrum_bytes
 
 # Largest error relative to the largest value of the float64 reference; float16 and bfloat16 are their own rounding.
