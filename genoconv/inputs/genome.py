@@ -39,10 +39,17 @@ class _Place(NamedTuple):
     regular: bool
 
 
+class _Index(NamedTuple):
+    """A .fai file, and size and modification time (in ns) of the file it was made for."""
+
+    path: Path
+    stamp: tuple[int, int]
+
+
 class Genome:
     """The sequences of FASTA files by name.
 
-    Holds numbers per sequence and opens files in each process anew, so it may be used after a fork.
+    Holds numbers per sequence; each process opens the files anew, so it may be forked or sent to another process.
 
     Attributes:
         lengths: Name -> number of letters as found, in file order.
@@ -62,10 +69,11 @@ class Genome:
         self.lengths: dict[str, int] = {}
         self.source_of: dict[str, str] = {}
         self._files: dict[str, tuple[Path, int]] = {}
-        self._indexes: dict[Path, Path] = {}
+        self._indexes: dict[Path, _Index] = {}
         self._open: dict[tuple[int, Path], Faidx] = {}
         places: dict[str, _Place] = {}
         for source in sources:
+            stamp = _stamp(source.path)
             entries: dict[str, _Place] = {}
             for name, place in _survey(source):
                 if not name:
@@ -79,10 +87,10 @@ class Genome:
                     entries[name] = place
             direct = source.compression == "none" and not str(source.path).endswith(_MISLEADING)
             in_place = {name: place for name, place in entries.items() if direct and place.regular}
-            self._index(source.path, in_place)
-            copied = entries.keys() - in_place.keys()
-            if copied:
-                self._index(*_private_copy(source, copied))
+            self._index(source.path, in_place, stamp)
+            if copied := entries.keys() - in_place.keys():
+                copy, copied_places = _private_copy(source, copied)
+                self._index(copy, copied_places, _stamp(copy))
 
     def fetch(self, name: str, start: int, end: int) -> bytes:
         """Read letters as found, white space taken out.
@@ -101,10 +109,13 @@ class Genome:
         except (OSError, UnicodeError) as error:
             raise InputError(f"the sequence cannot be read: {error}", where=f"{path}, record {name!r}") from error
         if len(found) != end - start:
-            raise InputError("the file changed while it was read", where=f"{path}, record {name!r}", fix="run again")
+            raise _changed(path)
         return found
 
-    def _index(self, path: Path, places: dict[str, _Place]) -> None:
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_open": {}}
+
+    def _index(self, path: Path, places: dict[str, _Place], stamp: tuple[int, int]) -> None:
         if not places:
             return
         for number, name in enumerate(places):
@@ -115,12 +126,17 @@ class Genome:
         )
         index = scratch_folder() / f"{uuid4().hex}.fai"
         index.write_text("".join(rows))
-        self._indexes[path] = index
+        # pyfaidx compares the times of file and index; the clock of a file server may be ahead of ours.
+        os.utime(index, ns=(stamp[1], stamp[1]))
+        self._indexes[path] = _Index(index, stamp)
 
     def _faidx(self, path: Path) -> Faidx:
         key = (os.getpid(), path)
         if key not in self._open:
-            self._open[key] = Faidx(path, indexname=self._indexes[path], as_raw=True, rebuild=False, build_index=False)
+            index = self._indexes[path]
+            if _stamp(path) != index.stamp:
+                raise _changed(path)
+            self._open[key] = Faidx(path, indexname=index.path, as_raw=True, rebuild=False, build_index=False)
         return self._open[key]
 
 
@@ -222,3 +238,12 @@ def _not_unique(name: str, first: _Place, second: _Place) -> InputError:
         where=f"{first.source}, line {first.line} and {second.source}, line {second.line}",
         fix="rename one of them",
     )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _changed(path: Path) -> InputError:
+    return InputError("the file changed while it was read", where=str(path), fix="run again when nothing writes to it")
