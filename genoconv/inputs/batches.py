@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from genoconv.errors import UsageError
 
-# Share of a batch that may be padding. On the shipped sets 0.1 ends at 0.02 to 0.05 over all batches; a smaller share
-# makes many batches of one record.
+# Share of a batch that may be padding. 71 human transcripts of 216 to 9,404 bases with a budget of 100,000: a share of
+# 0.05 makes 25 batches with 3 % padding, 0.1 makes 14 with 8 %, 0.2 makes 8 with 19 %.
 PADDING_SHARE = 0.1
 
 Item = TypeVar("Item", bound=Sized)

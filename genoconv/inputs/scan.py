@@ -1,6 +1,7 @@
 """First pass over the input: every fault is found before any computing; what stays are ids and numbers per record."""
 
 import hashlib
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -162,7 +163,7 @@ class _Rows:
         self.index_of = {name: index for index, name in reversed(list(enumerate(sources)))}
         self.duplicates = duplicates
         self.ids: list[str] = []
-        self.numbers: list[tuple[int, int, int, int, int, int]] = []
+        self.numbers = array("q")  # six a record
         self.strands: list[str] = []
         self.digests = bytearray()
         self.replaced: Counter[str] = Counter()
@@ -187,7 +188,7 @@ class _Rows:
         self.ids.append(record.id)
         self.strands.append(record.strand)
         source = self.index_of[record.source]
-        self.numbers.append((len(sequence), sequence.count(b"N"), record.start, record.end, source, record.line))
+        self.numbers.extend((len(sequence), sequence.count(b"N"), record.start, record.end, source, record.line))
         self.digests += hashlib.sha256(sequence).digest()
         self.replaced.update(record.replaced)
         self.lowercase += record.lowercase
@@ -218,7 +219,7 @@ class _Rows:
         )
 
     def _place(self, row: int) -> str:
-        _, _, start, end, source, line = self.numbers[row]
+        _, _, start, end, source, line = self.numbers[6 * row : 6 * row + 6]
         if self.of_regions:
             return f"bases {start + 1}-{end} of a sequence in {self.sources[source]} (line {line} of the regions)"
         return f"{self.sources[source]}, line {line}"
