@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from genoconv.errors import ModelError, UsageError
 from genoconv.model.catalogue import PUBLIC_MODELS, PublicModel
+from genoconv.model.config import HyenaConfig
 from genoconv.model.files import CONFIG_FILE, file_sha256, nothing_at, weights_file
 
 __all__ = [
@@ -156,10 +157,9 @@ def list_models() -> list[ModelSummary]:
 
     lines = []
     for name, folder in _builtin_folders().items():
-        config = _read_config(folder / CONFIG_FILE)
+        config = HyenaConfig.from_dict(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
         megabytes = weights_file(folder).stat().st_size / 1e6
-        l_max = config.get("max_seq_len") or config["layer"]["l_max"]
-        lines.append(ModelSummary(name, "built-in", config["d_model"], config["n_layer"], l_max, megabytes, True))
+        lines.append(ModelSummary(name, "built-in", config.d_model, config.n_layer, config.l_max, megabytes, True))
     for model in PUBLIC_MODELS.values():
         cached = hub.is_cached(model.repository, model.revision)
         lines.append(
@@ -261,9 +261,3 @@ def _from_hub(
         progress=progress,
     )
     return ResolvedModel(public.name if public else name, snapshot.folder, snapshot.commit, "public", repository)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """A built-in model's config.json."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content

@@ -16,7 +16,7 @@ from genoconv.model.catalogue import PUBLIC_MODELS
 def make_model(folder: Path, *, weights: str = "model.safetensors") -> Path:
     """A folder that looks like a model from outside."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"d_model": 8, "n_layer": 1, "max_seq_len": 34}))
+    (folder / "config.json").write_text(json.dumps({"d_model": 8, "n_layer": 1, "d_inner": 32, "max_seq_len": 34}))
     (folder / weights).write_bytes(b"x" * 3000)
     return folder
 
@@ -118,7 +118,7 @@ def test_an_unknown_name_suggests_near_ones(builtin: Path, typed: str, meant: st
     assert "genoconv models list" in caught.value.fix
 
 
-@pytest.mark.parametrize("typed", ["", "what is this", "genome", "x" * 5000, "nul\0"])
+@pytest.mark.parametrize("typed", ["", "what is this", "zebrafish", "x" * 5000, "nul\0"])
 def test_a_name_like_no_other(typed: str) -> None:
     with pytest.raises(UsageError) as caught:
         names.resolve(typed)

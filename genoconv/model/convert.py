@@ -1,0 +1,90 @@
+"""From any checkpoint that can be loaded to config.json and model.safetensors, compared with their source."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+
+from genoconv import __version__
+from genoconv.errors import ModelError, OutputError
+from genoconv.model.files import CONFIG_FILE, WEIGHT_FILES, file_sha256, weights_file
+from genoconv.model.pretrained import load_checkpoint, load_model, save_checkpoint
+
+
+def convert(source: Path, folder: Path, *, overwrite: bool = False) -> Path:
+    """Write a model under the names of the public -hf checkpoints, and read it back before it counts.
+
+    Args:
+        source: Folder or file: Lightning checkpoint, standalone or -hf weights.
+        folder: Where config.json and model.safetensors go; made if need be.
+        overwrite: Replace these two files if they are there.
+
+    Returns:
+        The weight file that was written.
+
+    Raises:
+        ModelError: The source cannot be loaded, or reading back gave other numbers.
+        OutputError: The folder holds something already, or cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not overwrite)):
+        raise OutputError(
+            "the destination is there already",
+            where=str(folder),
+            fix="choose another folder"
+            + (", or replace the model in this one with --force" if folder.is_dir() else ""),
+        )
+    model = load_model(source)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise _not_written(error, folder) from error
+    try:
+        origin = weights_file(source)
+        metadata = {
+            "converted_by": f"genoconv {__version__}",
+            "converted_from": origin.name,
+            "source_sha256": file_sha256(origin),
+        }
+        save_checkpoint(model, aside, metadata=metadata, buffers=True)
+        _compare(source, aside)
+        # safetensors makes files for their owner only; the config has the permissions that the person's umask gives.
+        shutil.copymode(aside / CONFIG_FILE, aside / WEIGHT_FILES[0])
+        folder.mkdir(exist_ok=True)
+        for name in (WEIGHT_FILES[0], CONFIG_FILE):
+            (aside / name).replace(folder / name)
+    except (OSError, SafetensorError) as error:
+        raise _not_written(error, folder) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder / WEIGHT_FILES[0]
+
+
+def _not_written(error: OSError | SafetensorError, folder: Path) -> OutputError:
+    """The error for a disk that does not take the model."""
+    return OutputError(
+        f"the model could not be written: {getattr(error, 'strerror', None) or error}",
+        where=str(getattr(error, "filename", None) or folder),
+        fix="check space and permissions, or choose another folder",
+    )
+
+
+def _compare(source: Path, written: Path) -> None:
+    """Check that what was written says the same as the source, bit for bit."""
+    before, after = load_checkpoint(source), load_checkpoint(written)
+    different = sorted(before.tensors.keys() ^ after.tensors.keys())
+    different += [
+        name
+        for name in sorted(before.tensors.keys() & after.tensors.keys())
+        if not torch.equal(before.tensors[name], after.tensors[name])
+    ]
+    if before.config != after.config:
+        different.append(CONFIG_FILE)
+    if different:
+        raise ModelError(
+            f"reading the converted model back gave something else: {', '.join(different[:5])}",
+            where=str(written),
+            fix="nothing was kept; the disk may be faulty, or this is a fault of genoconv: please report it",
+        )
