@@ -1,0 +1,151 @@
+"""The fast path: token ids -> hidden states, layer by layer, without gradients and in bounded memory.
+
+Each block passes twice over the stream x (B, L, d), in chunks of positions that stay in the cache:
+
+    1. norm, projections, short filter, v * x1  ->  v and x0, kept channel-major (B, d, L)
+       then the long filter in place on v, a few channels at a time, skip and gate x0 in the same step
+    2. output projection, add, norm, MLP, add   ->  x, in place
+
+So three tensors of B * L * d numbers are all that grows with the input. The numbers are those of `HyenaDNA.states`.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from genoconv.errors import ModelError, UsageError
+from genoconv.model.block import Block
+from genoconv.model.config import NORM_EPS, HyenaConfig
+from genoconv.model.hyenadna import HyenaDNA
+from genoconv.model.spectra import features_bytes, filter_bank, keeping, spectra_bytes
+
+# Bytes of the widest intermediate of one chunk.
+_CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
+
+
+def hidden_states(
+    model: HyenaDNA, ids: Tensor, *, layers: Sequence[int] = (-1,), filter_length: int | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """Computes hidden states, and no block beyond the last one that is asked for.
+
+    Args:
+        model: In float32 (or float64), on the device of ids.
+        ids: Token ids, (B, L) int64, padded on the right: what stands behind a position never reaches it.
+        layers: Which states: 0 the embedding, i the stream after block i, n_layer + 1 the state after the final norm;
+            negative numbers count from the end.
+        filter_length: Taps that the long filters are cut to; None keeps all l_max. Beyond l_max there are none.
+
+    Yields:
+        Layer (from 0) and its states (B, L, d), each layer once, in ascending order. The states are overwritten when
+        the next ones are asked for, and must not be changed.
+
+    Raises:
+        UsageError: A layer that the model does not have, or a filter length below 1.
+        ModelError: The model is in half precision.
+    """
+    wanted = set(layer_indices(model.config, layers))
+    if filter_length is not None and filter_length < 1:
+        raise UsageError(f"the filter length must be at least 1, not {filter_length}")
+    if model.embedding.weight.dtype not in (torch.float32, torch.float64):
+        raise ModelError("a model computes in float32: half precision loses the filters' positions")
+    return _hidden_states(model, ids, wanted, filter_length)
+
+
+def layer_indices(config: HyenaConfig, layers: Sequence[int]) -> tuple[int, ...]:
+    """The layers, counted from 0, in the order given.
+
+    Raises:
+        UsageError: The model does not have so many.
+    """
+    count = config.n_layer + 2
+    for layer in layers:
+        if not -count <= layer < count:
+            raise UsageError(
+                f"the model has no layer {layer}",
+                fix=f"choose from 0 (embedding), 1 to {config.n_layer} (blocks), {config.n_layer + 1} (final), "
+                f"or -{count} to -1 counted from the end",
+            )
+    return tuple(layer % count for layer in layers)
+
+
+def memory_per_base(config: HyenaConfig) -> int:
+    """Bytes of activations per position of a padded batch: the stream, v and x0, and the token id."""
+    return 3 * 4 * config.d_model + 8
+
+
+def fixed_bytes(config: HyenaConfig, length: int, filter_length: int | None) -> int:
+    """Bytes that a CPU run takes beside `memory_per_base`: kept filters, one layer's filter in the making, chunks."""
+    plan = keeping(config, length, filter_length)
+    features = features_bytes(config, length, filter_length)
+    kept = {"spectra": spectra_bytes(config, length, filter_length), "features": features * config.n_layer}
+    return kept.get(plan, features)
+
+
+def _hidden_states(
+    model: HyenaDNA, ids: Tensor, wanted: set[int], filter_length: int | None
+) -> Iterator[tuple[int, Tensor]]:
+    with torch.no_grad():
+        x = model.embedding(ids)  # (B, L, d)
+        bank = filter_bank(model)
+        v, gate = (torch.empty_like(x.transpose(1, 2), memory_format=torch.contiguous_format) for _ in range(2))
+    if 0 in wanted:
+        yield 0, x
+    for layer, block in enumerate(model.stack[: max(wanted)], start=1):
+        if x.numel():
+            with torch.no_grad():
+                _project(block, x, v, gate)
+                bank.convolve(model.config, layer, block.operator, v, gate, filter_length)
+                _transform(block, x, v)
+        if layer in wanted:
+            yield layer, x
+    del v, gate
+    if model.config.n_layer + 1 in wanted:
+        with torch.no_grad():
+            for at in _chunks(x, model.config):
+                x[at] = functional.layer_norm(x[at], x.shape[-1:], model.norm.weight, model.norm.bias, model.norm.eps)
+        yield model.config.n_layer + 1, x
+
+
+def _chunks(x: Tensor, config_or_width: HyenaConfig | int) -> Iterator[tuple[slice, slice]]:
+    """Rows and positions of x (B, L, d): a part of one row, or several whole rows, of about `_CHUNK_BYTES`."""
+    B, L, _ = x.shape
+    width = config_or_width if isinstance(config_or_width, int) else config_or_width.d_inner
+    positions = max(16, _CHUNK_BYTES["cpu" if x.device.type == "cpu" else "cuda"] // (width * x.element_size()))
+    rows = max(1, positions // max(L, 1))
+    for row in range(0, B, rows):
+        for first in range(0, L, max(positions, L if rows > 1 else 1)):
+            yield slice(row, min(row + rows, B)), slice(first, min(first + positions, L))
+
+
+def _project(block: Block, x: Tensor, v: Tensor, gate: Tensor) -> None:
+    """First sweep: x (B, L, d) -> v * x1 into v, and x0 into gate, both (B, d, L)."""
+    operator, d = block.operator, x.shape[-1]
+    two, one, now = operator.short_filter.weight[:, :, None, None].unbind(1)  # (3d, 1, 1) each
+    shift = operator.short_filter.bias[:, None, None]
+    bias = operator.in_proj.bias[:, None]
+    for rows, positions in _chunks(x, 3 * d):
+        halo = min(positions.start, 2)
+        h = x[rows, positions.start - halo : positions.stop]  # (b, c, d)
+        b, c, _ = h.shape
+        h = functional.layer_norm(h, (d,), block.norm1.weight, block.norm1.bias, NORM_EPS).view(b * c, d)
+        u = torch.addmm(bias, operator.in_proj.weight, h.t()).view(3 * d, b, c)
+        short = torch.addcmul(shift, u, now)
+        short[..., 1:].addcmul_(u[..., :-1], one)
+        short[..., 2:].addcmul_(u[..., :-2], two)
+        x0, x1, value = short[..., halo:].transpose(0, 1).chunk(3, dim=1)  # (b, d, c - halo) each
+        torch.mul(value, x1, out=v[rows, :, positions])
+        gate[rows, :, positions] = x0
+
+
+def _transform(block: Block, x: Tensor, y: Tensor) -> None:
+    """Second sweep: adds the projection of y (B, d, L) to x (B, L, d), then the MLP of the sum."""
+    out, fc1, fc2, d = block.operator.out_proj, block.mlp.fc1, block.mlp.fc2, x.shape[-1]
+    for rows, positions in _chunks(x, fc1.out_features):
+        stream = x[rows, positions].view(-1, d)
+        mixed = y[rows, :, positions].transpose(1, 2).reshape(-1, d) if stream.shape[0] else stream
+        stream.addmm_(mixed, out.weight.t()).add_(out.bias)
+        h = functional.layer_norm(stream, (d,), block.norm2.weight, block.norm2.bias, NORM_EPS)
+        h = functional.gelu(functional.linear(h, fc1.weight, fc1.bias), approximate="tanh")
+        stream.addmm_(h, fc2.weight.t()).add_(fc2.bias)
