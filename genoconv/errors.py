@@ -1,6 +1,6 @@
 """Everything that can go wrong in a way a person can mend: what happened, where, and what to do about it."""
 
-from typing import ClassVar
+from signal import Signals
 
 
 class GenoconvError(Exception):
@@ -13,7 +13,7 @@ class GenoconvError(Exception):
         exit_code: The exit code of the command line when this error ends the run.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         super().__init__(what)
@@ -56,6 +56,15 @@ class OutputError(GenoconvError):
 
 
 class Interrupted(GenoconvError):
-    """A signal ended the run before it was complete; the same command can be started again."""
+    """A signal ended the run before it was complete; the same command can be started again.
+
+    Attributes:
+        exit_code: 130 after Ctrl-C, 75 ("try again") after any other signal.
+    """
 
     exit_code = 75
+
+    def __init__(self, signal: Signals) -> None:
+        super().__init__(f"interrupted by {signal.name}", fix="start the same command again")
+        if signal is Signals.SIGINT:
+            self.exit_code = 130

@@ -1,0 +1,55 @@
+"""The command `genoconv`: from its arguments to one command, and from what that raises to an exit code."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from genoconv import __version__
+from genoconv.cli import bench, embed, errors, info, models, train, verify
+
+app = typer.Typer(
+    name="genoconv",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 complete; 1 unexpected fault; 2 usage or input; 3 finished, but some records failed; "
+    "4 environment (disk, memory, device, model); 75 interrupted, start it again; 130 Ctrl-C.",
+)
+app.command("embed")(embed.embed)
+app.command("info")(info.info)
+app.command("verify")(verify.verify)
+app.command("train")(train.train)
+app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")
+
+
+def _print_version(requested: bool) -> None:
+    """Answer --version and stop."""
+    if requested:
+        print(f"genoconv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error (in any place).")] = False,
+) -> None:
+    """Embed DNA sequences of up to millions of bases with HyenaDNA: FASTA in, HDF5 out."""
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    arguments = sys.argv[1:]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    debug = "--debug" in arguments[:end]
+    # --debug is accepted anywhere, so that a failed command can be repeated with the word appended.
+    arguments = [word for place, word in enumerate(arguments) if word != "--debug" or place > end]
+    try:
+        app(args=arguments, prog_name="genoconv")
+    except Exception as error:
+        sys.exit(errors.report(error, debug=debug))

@@ -1,0 +1,5 @@
+"""`python -m genoconv` is `genoconv`."""
+
+from genoconv.cli.app import main
+
+main()

@@ -1,0 +1,82 @@
+"""What a run will take, told before it starts: rows, disk, memory, time."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from genoconv.inputs.batches import padding_waste, plan_batches
+from genoconv.model.inference import hidden_states
+from genoconv.outputs.formats import predicted_bytes, predicted_token_bytes
+from genoconv.runs.job import Job
+from genoconv.runs.memory import peak_bytes
+
+PROBE_BASES = 8192
+"""Bases embedded to measure the speed: long enough for the caches to fill, a second at most on two CPU cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run is expected to take.
+
+    Attributes:
+        rows: Rows of the output.
+        bases: Bases to embed.
+        longest: Bases of the longest record.
+        padding: Share of the computed positions that hold no base, 0 to 1.
+        bytes_on_disk: Both output files together.
+        memory: Peak beside the program and the model's weights, in bytes.
+        seconds: Time of the run; the speed was measured on random bases just now.
+        bases_per_second: That speed.
+    """
+
+    rows: int
+    bases: int
+    longest: int
+    padding: float
+    bytes_on_disk: int
+    memory: int
+    seconds: float
+    bases_per_second: float
+
+
+def estimate(job: Job) -> Estimate:
+    """Predict a run of the job; embeds a few thousand random bases to measure the speed."""
+    lengths, config, settings = job.lengths, job.model.config, job.settings
+    plan = plan_batches(lengths, job.batch_bases)
+    padding = padding_waste(lengths, plan)
+    largest = max(len(batch) * int(lengths[batch].max()) for batch in plan)
+    on_disk = predicted_bytes(
+        len(lengths),
+        config.d_model,
+        matrices=len(settings.poolings) * len(job.layers),
+        dtype=settings.dtype,
+        id_bytes=sum(map(len, job.ids)) // len(lengths),
+    )
+    if settings.tokens:
+        on_disk += predicted_token_bytes(int(lengths.sum()), len(lengths), config.d_model, dtype=settings.dtype)
+    rate = measured_rate(job)
+    bases = int(lengths.sum())
+    return Estimate(
+        rows=len(lengths),
+        bases=bases,
+        longest=int(lengths.max()),
+        padding=padding,
+        bytes_on_disk=on_disk,
+        memory=peak_bytes(config, largest, int(lengths.max()), settings.filter_length),
+        seconds=bases / (1 - padding) / rate,
+        bases_per_second=rate,
+    )
+
+
+def measured_rate(job: Job) -> float:
+    """Bases per second of the model on its device, from one short run after a warm-up."""
+    ids = torch.from_numpy(np.random.default_rng(0).integers(7, 11, (1, PROBE_BASES))).to(job.device)
+    seconds = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        for _, hidden in hidden_states(job.model, ids, layers=job.layers, filter_length=job.settings.filter_length):
+            hidden[0, -1].cpu()  # waits for the device
+        seconds = time.perf_counter() - start
+    return PROBE_BASES / seconds

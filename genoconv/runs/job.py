@@ -1,0 +1,124 @@
+"""The nouns of a run: what was asked for, what was found to do, what failed, what was done."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genoconv.inputs.letters import LetterPolicy
+from genoconv.inputs.places import ChromosomePrefix
+from genoconv.inputs.scan import DuplicatePolicy, Scan
+from genoconv.model.hyenadna import HyenaDNA
+from genoconv.model.names import DEFAULT_MODEL, ResolvedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedSettings:
+    """What decides the numbers in the output, and how they are computed.
+
+    Attributes:
+        model: Built-in name, public name, folder or file.
+        poolings: How the hidden states of a record become one row; the first one is `X` of the file.
+        layers: Which hidden states: 0 the embedding, i the stream after block i, n_layer + 1 the final state; negative
+            numbers count from the end. The first one is `X` of the file.
+        filter_length: Taps that the long filters are cut to (None: all).
+        dtype: `f4` or `f2`, the type of the stored numbers.
+        tokens: Also write one row per base, of the first layer, to a sibling file.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        threads: CPU threads (None: all that the process may use).
+        batch_bases: Padded bases of one batch (None: from the free memory).
+        letters: What becomes of letters other than A C G T N.
+        duplicates: What becomes of a repeated id: `error`, `first`, `number` or `keep`.
+        regions: Stretches (`chr:start-end`, 1-based, inclusive) to embed instead of whole records.
+        region_files: BED, GTF or GFF3 files of stretches to embed instead of whole records, after `regions`.
+        feature: Which features of a GTF or GFF3 file are taken.
+        chr_prefix: `add` or `strip` the `chr` of chromosome names in region files, or `keep` them.
+    """
+
+    model: str = DEFAULT_MODEL
+    poolings: tuple[str, ...] = ("mean",)
+    layers: tuple[int, ...] = (-1,)
+    filter_length: int | None = None
+    dtype: str = "f4"
+    tokens: bool = False
+    device: str = "auto"
+    threads: int | None = None
+    batch_bases: int | None = None
+    letters: LetterPolicy = field(default_factory=LetterPolicy)
+    duplicates: DuplicatePolicy = "error"
+    regions: tuple[str, ...] = ()
+    region_files: tuple[str, ...] = ()
+    feature: str = "gene"
+    chr_prefix: ChromosomePrefix = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A record without a row: its id, its place in the input, and the reason."""
+
+    id: str
+    where: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Job:
+    """A checked request: everything that could refuse it has had its say, and nothing has been computed.
+
+    Attributes:
+        settings: As asked for.
+        inputs: What the input holds.
+        rows: Places in `inputs` of the records that are to get a row of the output, (n,) int64.
+        failures: The records that do not, with the reasons; grows while the job runs.
+        source: Where the model came from.
+        model: The model, on `device`.
+        device: Where it computes.
+        layers: `settings.layers` counted from 0.
+        batch_bases: Padded bases of one batch; halved when memory runs out.
+    """
+
+    settings: EmbedSettings
+    inputs: Scan
+    rows: np.ndarray
+    failures: list[Failure]
+    source: ResolvedModel
+    model: HyenaDNA
+    device: torch.device
+    layers: tuple[int, ...]
+    batch_bases: int
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the rows."""
+        return [self.inputs.ids[row] for row in self.rows]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Bases of the rows, (n,) int64."""
+        lengths: np.ndarray = self.inputs.lengths[self.rows]
+        return lengths
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a finished run did.
+
+    Attributes:
+        output: The file of embeddings.
+        tokens: The file with one row per base, if asked for.
+        records: Rows written.
+        bases: Bases embedded.
+        seconds: Time from the first batch to the finished file.
+        failures: Records without a row.
+        replaced: Letter as found -> how often it was replaced or dropped.
+    """
+
+    output: Path
+    tokens: Path | None
+    records: int
+    bases: int
+    seconds: float
+    failures: Sequence[Failure]
+    replaced: Mapping[str, int]

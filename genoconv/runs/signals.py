@@ -1,0 +1,31 @@
+"""Signals become exceptions, so that every open file is closed in order before the program ends."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from genoconv.errors import Interrupted
+
+STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+"""What ends a run: Ctrl-C, and what batch systems send ahead of a time limit or a requeue (those of this system)."""
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Raise `Interrupted` in the main thread when the run is asked to stop; earlier handlers come back afterwards."""
+    known = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
+    before = {number: signal.signal(number, _interrupt) for number in known}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise once; a second signal while the files are being closed is ignored."""
+    for name in STOPPING:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    raise Interrupted(signal.Signals(number))
