@@ -12,6 +12,7 @@ from typing import Self
 
 from genoconv.errors import OutputError
 from genoconv.outputs.lock import OutputLock, is_abandoned_draft
+from genoconv.outputs.patience import signals_waiting
 from genoconv.outputs.sink import Sink
 
 PART_SUFFIX = ".part"
@@ -68,12 +69,12 @@ class AtomicFile:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Tells after the block what went wrong with the file in it, whatever HDF5 made of that.
+        """Tells after the block what went wrong with the file in it, whatever HDF5 made of that; signals wait so long.
 
         Raises:
             OutputError: The disk refused to take the file.
         """
-        with explained(self.path):
+        with explained(self.path), signals_waiting():
             try:
                 yield
             except Exception as error:
@@ -100,10 +101,16 @@ class AtomicFile:
             _sync_folder(self.path.parent)
         self.discard()
 
-    def abandon(self) -> None:
-        """Lets HDF5 close the temporary file without writing more to it."""
-        if self._sink is not None:
-            self._sink.abandon()
+    @contextmanager
+    def abandoned(self) -> Iterator[None]:
+        """Lets HDF5 close the temporary file in the block without writing more to it, then discards it."""
+        with signals_waiting():
+            if self._sink is not None:
+                self._sink.abandon()
+            try:
+                yield
+            finally:
+                self.discard()
 
     def discard(self) -> None:
         """Removes the temporary file and gives the lock back; safe to call twice, and after `publish`."""

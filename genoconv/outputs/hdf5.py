@@ -260,7 +260,7 @@ def stored_checksum(dataset: h5py.Dataset) -> str:
 
 def lost_chunks(dataset: h5py.Dataset) -> int:
     """How many chunks of a matrix are not in the file (HDF5 reads such chunks as zeros)."""
-    if not dataset.size:
+    if not dataset.size or dataset.chunks is None:
         return 0
     expected = -(-dataset.shape[0] // dataset.chunks[0])
     return int(expected - dataset.id.get_num_chunks())

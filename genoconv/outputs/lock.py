@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import socket
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class OutputLock:
         self._path = output.with_name(f".{output.name}{LOCK_SUFFIX}")
         self._text = json.dumps(_identity())
         _take(self._path, output, self._text)
+        _HELD[self._path] = weakref.ref(self)
 
     @property
     def held(self) -> bool:
@@ -41,8 +43,13 @@ class OutputLock:
 
     def release(self) -> None:
         """Gives the lock back; safe to call twice."""
+        _HELD.pop(self._path, None)
         if self.held:
             self._path.unlink(missing_ok=True)
+
+
+# The locks that live writers of this very process hold; one of its locks that is not here was lost to a signal.
+_HELD: dict[Path, weakref.ref[OutputLock]] = {}
 
 
 def is_abandoned_draft(name: str, output_name: str) -> bool:
@@ -86,7 +93,7 @@ def _remove_stale(lock: Path, aside: Path, path: Path) -> None:
         text = lock.read_text()
     except FileNotFoundError:
         return
-    if not _is_stale(text):
+    if not _is_stale(lock, text):
         raise OutputError(
             f"another process is writing this output ({_owner(text)})",
             where=str(path),
@@ -101,7 +108,7 @@ def _remove_stale(lock: Path, aside: Path, path: Path) -> None:
         aside.rename(lock)
 
 
-def _is_stale(text: str) -> bool:
+def _is_stale(lock: Path, text: str) -> bool:
     try:
         owner = json.loads(text)
         host, pid, started = owner["host"], int(owner["pid"]), owner["started"]
@@ -111,6 +118,9 @@ def _is_stale(text: str) -> bool:
     mine = _identity()
     if job and job == mine["job"] and restart < mine["restart"]:
         return True  # the scheduler started this very job again, perhaps on another host
+    if (host, pid, started) == (mine["host"], mine["pid"], mine["started"]):
+        held = _HELD.get(lock)
+        return held is None or held() is None
     now = _start_of(pid)
     return bool(host == mine["host"] and (now is None or (now != started and "?" not in (now, started))))
 

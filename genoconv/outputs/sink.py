@@ -9,8 +9,7 @@ class Sink:
 
     HDF5 cannot close a file whose disk is full: what it could not write stays in its caches, and the process dies with
     a segmentation fault at its end (tried with HDF5 2.0, 8 limits of 9). So a failed write looks like a good one, all
-    later ones are dropped, and the owner asks for `failure` after each call of HDF5. The same holds for a signal whose
-    handler raises while HDF5 writes.
+    later ones are dropped, and the owner asks for `failure` after each call of HDF5.
 
     Attributes:
         failure: The first thing that went wrong, or None.
@@ -20,7 +19,7 @@ class Sink:
     """
 
     def __init__(self, path: Path) -> None:
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         self._position = 0
         self._size = 0
@@ -63,7 +62,7 @@ class Sink:
             done = 0
             while done < len(view) and self.failure is None:
                 done += os.pwrite(self._handle, view[done:], self._position + done)
-        except BaseException as error:
+        except Exception as error:
             self.failure = self.failure or error
         self._position += len(view)
         self._size = max(self._size, self._position)
@@ -85,7 +84,7 @@ class Sink:
                 done += found
                 if not found:
                     break
-        except BaseException as error:
+        except Exception as error:
             self.failure = self.failure or error
         view[done:] = bytes(len(view) - done)
         self._position += len(view)
@@ -96,7 +95,7 @@ class Sink:
         try:
             if self.failure is None:
                 os.ftruncate(self._handle, size)
-        except BaseException as error:
+        except Exception as error:
             self.failure = self.failure or error
         self._size = size
         return size

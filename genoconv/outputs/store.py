@@ -123,9 +123,8 @@ class EmbeddingWriter:
 
     def discard(self) -> None:
         """Closes and removes the temporary file; a committed file stays."""
-        self._place.abandon()
-        hdf5.close_quietly(getattr(self, "_file", None))
-        self._place.discard()
+        with self._place.abandoned():
+            hdf5.close_quietly(getattr(self, "_file", None))
 
     def __enter__(self) -> Self:
         return self

@@ -33,11 +33,13 @@ def verify(path: str | Path) -> list[str]:
     path = Path(path)
     if not path.is_file():
         return ["there is no such file"]
+    findings: list[str] = []
     try:
         with hdf5.open_read(path) as file:
-            return list(_findings(file, path))
+            findings.extend(_findings(file, path))
     except DAMAGE as error:
-        return [f"not a sound HDF5 file: {_one_line(error)}"]
+        findings.append(f"not a sound HDF5 file: {_one_line(error)}")
+    return findings
 
 
 def _findings(file: File, path: Path) -> Iterator[str]:
