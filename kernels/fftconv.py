@@ -8,10 +8,12 @@ Shapes, dtypes and devices are checked here and nowhere else.
 import torch
 from torch import Tensor
 
-from genoconv.kernels import torch_path
+from genoconv.kernels import torch_path, triton_path
+from genoconv.kernels.backends import BACKENDS, HALF, backend_for, choose
 from genoconv.kernels.spectrum import Spectrum
+from genoconv.kernels.triton_path import ConvolutionOverflowError
 
-BACKENDS = ("torch",)
+__all__ = ["BACKENDS", "ConvolutionOverflowError", "backend_for", "fftconv", "prepare", "spectrum_bytes"]
 
 
 def fftconv(
@@ -23,26 +25,32 @@ def fftconv(
     out_gate: Tensor | None = None,
     out: Tensor | None = None,
     backend: str = "auto",
+    check: bool = True,
 ) -> Tensor:
     """Convolves every channel causally with its own filter, which all rows of the batch share.
 
     Args:
-        u: Signals, (B, H, L), any strides. float64 is computed in float64, all else in float32.
+        u: Signals, (B, H, L), any strides. The torch backend computes float64 in float64 and all else in float32; the
+            Triton backend takes float16 and bfloat16, and computes in float16 with float32 sums.
         taps: Filters, (H, K), tap 0 first; K may be shorter or longer than L. Or their Spectrum, made by `prepare`.
         skip: Weight of the input itself, (H,).
         in_gate: Multiplies the input, shape of u.
         out_gate: Multiplies the output, shape of u.
         out: Where to write, shape and dtype of u; it may be u or a gate itself. Not with gradients.
-        backend: "auto" or one of `BACKENDS`.
+        backend: "auto" or one of `BACKENDS`; `backend_for` tells what "auto" means. A Spectrum brings its own.
+        check: Triton backend: make sure that the result is finite. This waits for the device.
 
     Returns:
         The gated convolutions, (B, H, L), dtype of u. Differentiable in every tensor if taps is a tensor.
 
     Raises:
         ValueError: Shapes, dtypes, devices or the backend do not fit.
+        ConvolutionOverflowError: A value is not finite (Triton backend, if check is on).
     """
     _check_signals(u, taps, skip, in_gate, out_gate, out)
-    _choose(backend, u.device)
+    name = taps.backend if isinstance(taps, Spectrum) else choose(backend, u.device, u.dtype, u.shape[-1])
+    if backend not in ("auto", name):
+        raise ValueError(f"the spectrum was made for the {name} backend, not for {backend!r}")
     needs_grad = torch.is_grad_enabled() and any(
         isinstance(t, Tensor) and t.requires_grad for t in (u, taps, skip, in_gate, out_gate)
     )
@@ -52,22 +60,27 @@ def fftconv(
         return torch_path.differentiable(u, taps, skip, in_gate, out_gate)
     if out is None:
         out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
-    spectrum = taps if isinstance(taps, Spectrum) else None
-    if spectrum is None:
-        assert isinstance(taps, Tensor)
+    if name == "triton" and u.numel():
+        if isinstance(taps, Tensor):
+            taps = triton_path.prepare(taps, u.shape[-1], batch=u.shape[0])
+        triton_path.convolve(u, taps, skip, in_gate, out_gate, out, check=check)
+    elif isinstance(taps, Tensor):
         torch_path.convolve_taps(u, taps, skip, in_gate, out_gate, out)
     else:
-        torch_path.convolve(u, spectrum, skip, in_gate, out_gate, out)
+        torch_path.convolve(u, taps, skip, in_gate, out_gate, out)
     return out
 
 
-def prepare(taps: Tensor, length: int, *, dtype: torch.dtype | None = None, backend: str = "auto") -> Spectrum:
+def prepare(
+    taps: Tensor, length: int, *, dtype: torch.dtype | None = None, batch: int = 1, backend: str = "auto"
+) -> Spectrum:
     """Transforms filters once, for any number of convolutions with signals of up to `length` samples.
 
     Args:
         taps: Filters, (H, K).
         length: Longest signal in samples; the best size of transform is chosen for it.
         dtype: dtype of the signals to come; taps' own if left out.
+        batch: Rows of the signals to come: the best plan for short signals depends on it.
         backend: "auto" or one of `BACKENDS`.
 
     Returns:
@@ -80,27 +93,16 @@ def prepare(taps: Tensor, length: int, *, dtype: torch.dtype | None = None, back
         raise ValueError(f"taps must be (H, K) with K >= 1, not {tuple(taps.shape)}")
     if length < 1:
         raise ValueError(f"length must be at least 1, not {length}")
-    _choose(backend, taps.device)
-    return torch_path.prepare(taps.detach(), length, dtype=taps.dtype if dtype is None else dtype)
-
-
-def backend_for(device: torch.device | str, dtype: torch.dtype) -> str:
-    """The backend that "auto" means for signals of a dtype on a device: a name to announce and to record."""
-    del dtype
-    return _choose("auto", torch.device(device))
+    dtype = taps.dtype if dtype is None else dtype
+    if choose(backend, taps.device, dtype, length) == "triton":
+        return triton_path.prepare(taps, length, batch=batch)
+    return torch_path.prepare(taps.detach(), length, dtype=dtype)
 
 
 def spectrum_bytes(channels: int, taps: int, length: int, device: torch.device | str = "cpu") -> int:
     """Bytes that the float32 Spectrum of `channels` filters of `taps` taps takes for signals of `length` samples."""
     plan = torch_path.plan_transform(min(taps, length), length, torch.device(device).type)
     return channels * plan.parts * (plan.n // 2 + 1) * 8
-
-
-def _choose(backend: str, device: torch.device) -> str:
-    """The name of the backend to use on a device."""
-    if backend != "auto" and backend not in BACKENDS:
-        raise ValueError(f"no backend {backend!r}; there are: auto, {', '.join(BACKENDS)}")
-    return "torch" if backend == "auto" else backend
 
 
 def _check_signals(
@@ -117,6 +119,8 @@ def _check_signals(
     H, L = u.shape[1:]
     if isinstance(taps, Spectrum):
         wanted = torch.float64 if u.dtype == torch.float64 else torch.float32
+        if taps.backend == "triton" and u.dtype in HALF:
+            wanted = taps.dtype
         if taps.channels != H or taps.dtype != wanted or taps.device != u.device:
             raise ValueError(
                 f"the spectrum has {taps.channels} channels of {taps.dtype} on {taps.device}, "

@@ -1,9 +1,11 @@
 """Filters, once transformed: what a backend needs to convolve any number of signals with the same taps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from genoconv.kernels.monarch.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +18,11 @@ class Spectrum:
         length: Longest signal (in samples) that it serves; 0 means any length.
         n: Samples in one transform.
         hop: New output samples that one transform gives; a longer signal takes several transforms.
-        data: The transform, (H, parts, n // 2 + 1) complex, where each part holds ``hop`` taps (one part holds them
-            all, whatever ``hop`` is).
-        dtype: Real dtype of the signals and of the arithmetic.
+        data: The transform. "torch": (H, parts, n // 2 + 1) complex, where each part holds ``hop`` taps (one part
+            holds them all, whatever ``hop`` is). "triton": (H, ...) float16 in the order of the plan's kernels.
+        dtype: Real dtype of the signals ("triton": either half precision) and of the arithmetic.
+        plan: "triton": the kernels and factors that it is made for.
+        scale: "triton": (H,) float32, factors of the results.
     """
 
     backend: str
@@ -28,6 +32,8 @@ class Spectrum:
     hop: int
     data: Tensor
     dtype: torch.dtype
+    plan: Plan | None = None
+    scale: Tensor | None = None
 
     @property
     def channels(self) -> int:
@@ -46,4 +52,4 @@ class Spectrum:
 
     def __getitem__(self, channels: slice) -> "Spectrum":
         """The spectrum of a contiguous block of the channels, sharing memory with this one."""
-        return Spectrum(self.backend, self.taps, self.length, self.n, self.hop, self.data[channels], self.dtype)
+        return replace(self, data=self.data[channels], scale=None if self.scale is None else self.scale[channels])

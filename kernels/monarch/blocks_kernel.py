@@ -1,0 +1,99 @@
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
+"""Signals in blocks that fit on chip: transform, product with the spectrum, inverse transform, all in one program."""
+
+import triton
+import triton.language as tl
+
+from genoconv.kernels.monarch.pieces import load_gated, multiply, multiply_conjugate, right_product, store_gated
+
+
+@triton.jit
+def blocks_kernel(
+    u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, spectrum_ptr, scale_ptr, skip_ptr, flag_ptr,
+    outer_ptr, twiddle_ptr, inner_ptr,
+    u_b, u_h, i_b, i_h, o_b, o_h, y_b, y_h,
+    L, BLOCKS, STEPS, TOTAL, ZERO,
+    N1: tl.constexpr, N2: tl.constexpr, HISTORY: tl.constexpr,
+    IN_GATED: tl.constexpr, OUT_GATED: tl.constexpr, SKIP: tl.constexpr, CHECK: tl.constexpr,
+    KEEP: tl.constexpr,
+):  # fmt: skip
+    """STEPS blocks of one channel, in order of row of the batch and place in the row; TOTAL = rows * BLOCKS.
+
+    Block r of a row is X[n1, n2] = x[r * N1 * N2 + n1 * N2 + n2]. Its quarter-shifted transform is U. The spectrum of
+    the output block is sum over d <= HISTORY of U of block r - d times spectrum part d, and its inverse transform's
+    real part is the output block.
+
+    KEEP holds the tables in registers. Otherwise they are read at each step, from addresses to which t * ZERO is added
+    (ZERO is 0, but the compiler does not know), for the registers buy more when they hold a second program.
+    """
+    P: tl.constexpr = N1 * N2
+    h = tl.program_id(0)
+    i_c = tl.program_id(1)
+    o_1 = tl.arange(0, N1)
+    o_2 = tl.arange(0, N2)
+    o_p = o_1[:, None] * N2 + o_2[None, :]
+    o_f1 = o_1[:, None] * N1 + o_1[None, :]
+    o_f2 = o_2[:, None] * N2 + o_2[None, :]
+    f1r = tl.load(outer_ptr + o_f1)
+    f1i = tl.load(outer_ptr + N1 * N1 + o_f1)
+    c = tl.load(inner_ptr + o_f2)
+    s = tl.load(inner_ptr + N2 * N2 + o_f2)
+    m = tl.load(inner_ptr + 2 * N2 * N2 + o_f2)
+    scale = tl.load(scale_ptr + h)
+    skip = 0.0
+    if SKIP:
+        skip = tl.load(skip_ptr + h).to(tl.float32) / scale
+    p_spectrum = spectrum_ptr + h.to(tl.int64) * (HISTORY + 1) * 2 * P + o_p
+    if KEEP:
+        tr = tl.load(twiddle_ptr + o_p)
+        ti = tl.load(twiddle_ptr + P + o_p)
+        kr = tl.load(p_spectrum)
+        ki = tl.load(p_spectrum + P)
+    if HISTORY > 0:
+        pr = tl.zeros((N1, N2), dtype=tl.float16)
+        pi = tl.zeros((N1, N2), dtype=tl.float16)
+    begin = i_c * STEPS
+    first = begin - tl.minimum(begin % BLOCKS, HISTORY)
+    for step in tl.range(0, tl.minimum(begin + STEPS, TOTAL) - first):
+        t = first + step
+        b = t // BLOCKS
+        r = t % BLOCKS
+        o_t = r * P + o_p
+        mask = o_t < L
+        u_row = b.to(tl.int64) * u_b + h.to(tl.int64) * u_h
+        in_row = b.to(tl.int64) * i_b + h.to(tl.int64) * i_h
+        x = load_gated(u_ptr, in_gate_ptr, u_row + o_t, in_row + o_t, mask, IN_GATED)
+        if not KEEP:
+            tr = tl.load(twiddle_ptr + t * ZERO + o_p)
+            ti = tl.load(twiddle_ptr + t * ZERO + P + o_p)
+        br, bi = multiply(tl.dot(f1r, x), tl.dot(f1i, x), tr, ti)
+        ur, ui = right_product(br, bi, c, s, m)
+        if not KEEP:
+            kr = tl.load(p_spectrum + t * ZERO)
+            ki = tl.load(p_spectrum + t * ZERO + P)
+        if SKIP:
+            dr, di = multiply(ur, ui, kr.to(tl.float32) + skip, ki)
+        else:
+            dr, di = multiply(ur, ui, kr, ki)
+        if HISTORY > 0:
+            known = tl.where(r > 0, 1.0, 0.0)
+            k1r = tl.load(p_spectrum + t * ZERO + 2 * P)
+            k1i = tl.load(p_spectrum + t * ZERO + 3 * P)
+            if SKIP:
+                k1i = k1i.to(tl.float32) - skip
+            er, ei = multiply(pr.to(tl.float32) * known, pi.to(tl.float32) * known, k1r, k1i)
+            dr += er
+            di += ei
+            pr = ur.to(tl.float16)
+            pi = ui.to(tl.float16)
+        er, ei = right_product(dr, di, c, m, s)
+        if not KEEP:
+            tr = tl.load(twiddle_ptr + (t + 1) * ZERO + o_p)
+            ti = tl.load(twiddle_ptr + (t + 1) * ZERO + P + o_p)
+        gr, gi = multiply_conjugate(er, ei, tr, ti)
+        y = tl.dot(f1r, gr.to(tl.float16))
+        y = tl.dot(f1i, gi.to(tl.float16), y) * scale
+        y_row = b.to(tl.int64) * y_b + h.to(tl.int64) * y_h
+        out_row = b.to(tl.int64) * o_b + h.to(tl.int64) * o_h
+        own = mask & (o_t >= tl.where(t < begin, L, 0))
+        store_gated(y, y_ptr, out_gate_ptr, flag_ptr + h, y_row + o_t, out_row + o_t, own, OUT_GATED, CHECK)

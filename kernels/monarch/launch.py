@@ -1,0 +1,195 @@
+"""From tensors to kernel launches: strides, tables, tiles and workspace; one function for each method of a plan."""
+
+import torch
+import triton
+from torch import Tensor
+
+from genoconv.kernels.monarch import tables
+from genoconv.kernels.monarch.blocks_kernel import blocks_kernel
+from genoconv.kernels.monarch.direct_kernel import direct_kernel
+from genoconv.kernels.monarch.filters import DIRECT_SAMPLES, DIRECT_STEP, GAIN
+from genoconv.kernels.monarch.passes_kernels import (
+    inner_kernel,
+    middle_kernel,
+    outer_forward_kernel,
+    outer_inverse_kernel,
+)
+from genoconv.kernels.monarch.plan import INNER, ROW, Plan, tile
+
+# Columns of an outer tile: runs of 128 bytes; 32 and 128 columns were slower by 2 and 10% (H200, tiles of 64 rows).
+COLUMNS = 64
+# Workspace for planes, bytes: as many channels at a time as fit.
+PLANE_BYTES = 1 << 28
+# Work of one program: enough to spread the loading of tables, few enough to fill the GPU several times over.
+_MOST_STEPS = 32
+_PROGRAMS = 132 * 8
+
+
+class Operands:
+    """The tensors of one convolution, each with unit stride in its samples, and what the kernels ask of them."""
+
+    def __init__(
+        self, u: Tensor, in_gate: Tensor | None, out_gate: Tensor | None, out: Tensor, skip: Tensor | None, check: bool
+    ) -> None:
+        self.u = _unit_stride(u)
+        self.in_gate = self.u if in_gate is None else _unit_stride(in_gate)
+        self.out_gate = self.u if out_gate is None else _unit_stride(out_gate)
+        self.out = out
+        self.scale_like = skip
+        self.flags = torch.zeros(u.shape[1], dtype=torch.int32, device=u.device)
+        self.gates = {"IN_GATED": in_gate is not None, "OUT_GATED": out_gate is not None}
+        self.check = check
+
+    def strides(self, *names: str) -> tuple[int, ...]:
+        """Strides of batch and channel of some of the tensors, in order."""
+        return tuple(stride for name in names for stride in getattr(self, name).stride()[:2])
+
+
+def convolve(
+    u: Tensor,
+    plan: Plan,
+    taps: int,
+    data: Tensor,
+    scale: Tensor,
+    skip: Tensor | None,
+    in_gate: Tensor | None,
+    out_gate: Tensor | None,
+    out: Tensor,
+    *,
+    check: bool,
+) -> Tensor:
+    """Writes the gated convolutions of u (B, H, L) into out, which may be u or a gate.
+
+    Args:
+        u: Signals (B, H, L), float16 or bfloat16, any strides; gates and out likewise.
+        plan: How to compute.
+        taps: Taps of the filters.
+        data: The filters, prepared for this plan.
+        scale: (H,) float32, prepared with them.
+        skip: (H,) or None.
+        in_gate: (B, H, L) or None.
+        out_gate: (B, H, L) or None.
+        out: (B, H, L), dtype of u.
+        check: Look for values that are not finite.
+
+    Returns:
+        (H,) int32: 1 for channels with values that are not finite; all 0 if check is off.
+    """
+    aliased = any(t is not None and t.data_ptr() == out.data_ptr() for t in (u, in_gate))
+    beside = out.stride(-1) != 1 or (aliased and plan.method != "passes")
+    y = torch.empty(u.shape, dtype=out.dtype, device=u.device) if beside else out
+    operands = Operands(u, in_gate, out_gate, y, skip, check)
+    skip = torch.zeros_like(scale) if skip is None else skip.contiguous()
+    if plan.method == "direct":
+        _direct(operands, taps, data, scale, skip)
+    elif plan.method == "blocks":
+        _blocks(operands, plan, data, scale, skip)
+    else:
+        _passes(operands, plan, data, scale, skip)
+    if beside:
+        out.copy_(y)
+    return operands.flags
+
+
+def _direct(x: Operands, taps: int, data: Tensor, scale: Tensor, skip: Tensor) -> None:
+    B, H, L = x.u.shape
+    rows = min(64, tile(B))
+    grid = (triton.cdiv(L, DIRECT_SAMPLES), H, triton.cdiv(B, rows))
+    direct_kernel[grid](
+        x.u, x.in_gate, x.out_gate, x.out, data, scale, skip, x.flags,
+        *x.strides("u", "in_gate", "out_gate", "out"),
+        B, L, taps, data.shape[-1],
+        BM=rows, BN=DIRECT_SAMPLES, BK=DIRECT_STEP, SKIP=x.scale_like is not None, CHECK=x.check, **x.gates,
+        num_warps=4,
+    )  # fmt: skip
+
+
+def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor) -> None:
+    B, H, L = x.u.shape
+    device = x.u.device
+    n1, n2 = plan.factors
+    blocks = triton.cdiv(L, plan.n)
+    steps = _steps(B * blocks, H)
+    if plan.history and steps >= blocks:
+        steps -= steps % blocks
+    # Tables in registers cost a 64 x 64 program nothing (two fit at any rate) and a 64 x 32 one little: 5.0 against
+    # 5.4, 4.3 against 4.5 ps a sample. With a history there is no room for them (H200).
+    keep = plan.history == 0 and n2 >= 32
+    blocks_kernel[(H, triton.cdiv(B * blocks, steps))](
+        x.u, x.in_gate, x.out_gate, x.out, data, scale, skip, x.flags,
+        tables.shifted_dft_matrix(n1, device), tables.block_twiddle(n1, n2, device), tables.dft_matrix(n2, device),
+        *x.strides("u", "in_gate", "out_gate", "out"),
+        L, blocks, steps, B * blocks, 0,
+        N1=n1, N2=n2, HISTORY=plan.history, SKIP=x.scale_like is not None, CHECK=x.check, KEEP=keep, **x.gates,
+        num_warps=4, **({} if keep or n2 < 64 else {"maxnreg": 168}),
+    )  # fmt: skip
+
+
+def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor) -> None:
+    B, H, _ = x.u.shape
+    group = max(1, min(H, PLANE_BYTES // (B * plan.n * 4)))
+    planes = torch.empty(2, group * B * plan.n, dtype=torch.float16, device=x.u.device)
+    for first in range(0, H, group):
+        _pass_through(x, plan, data, scale, skip, planes, first, min(group, H - first))
+
+
+def _pass_through(
+    x: Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor, planes: Tensor, first: int, channels: int
+) -> None:
+    """One group of channels, forth and back."""
+    B, _, L = x.u.shape
+    rows = B * channels
+    n1, m = plan.factors[0], plan.n // plan.factors[0]
+    stretches = plan.n // ROW
+    device = x.u.device
+    steps = _steps(rows, m // COLUMNS)
+    shape = {"T1": tile(n1), "C": COLUMNS}
+    constants = (tile(n1), COLUMNS, tables.SHIFT)
+    grid = (m // COLUMNS, triton.cdiv(rows, steps))
+    twiddle = tables.outer_twiddle(n1, m, *constants, device)
+    outer_forward_kernel[grid](
+        x.u, x.in_gate, planes[0], planes[1], tables.outer_matrices(n1, m, *constants, False, device), twiddle,
+        *x.strides("u", "in_gate"), B, first, L, n1, m, rows, steps,
+        **shape, IN_GATED=x.gates["IN_GATED"], num_warps=4,
+    )  # fmt: skip
+    if len(plan.factors) == 4:
+        _middle(planes, plan, rows, inverse=False)
+    steps = _steps(rows * stretches, 1)
+    inner_kernel[(triton.cdiv(rows * stretches, steps),)](
+        planes[0], planes[1], data, scale, skip,
+        tables.dft_matrix(INNER, device), tables.inner_twiddle(INNER, GAIN, device),
+        B, first, stretches, steps, rows * stretches, 0, GAIN,
+        N=INNER, SKIP=x.scale_like is not None, num_warps=4, maxnreg=168,
+    )  # fmt: skip
+    if len(plan.factors) == 4:
+        _middle(planes, plan, rows, inverse=True)
+    steps = _steps(rows, m // COLUMNS)
+    outer_inverse_kernel[grid](
+        planes[0], planes[1], x.out_gate, x.out, scale, x.flags,
+        tables.outer_matrices(n1, m, *constants, True, device), twiddle,
+        *x.strides("out_gate", "out"), B, first, L, n1, m, rows, steps,
+        **shape, OUT_GATED=x.gates["OUT_GATED"], CHECK=x.check, num_warps=4,
+    )  # fmt: skip
+
+
+def _middle(planes: Tensor, plan: Plan, rows: int, *, inverse: bool) -> None:
+    n1 = plan.factors[1]
+    rows *= plan.factors[0]
+    steps = _steps(rows, ROW // COLUMNS)
+    constants = (tile(n1), COLUMNS, 0.0)
+    middle_kernel[(ROW // COLUMNS, triton.cdiv(rows, steps))](
+        planes[0], planes[1],
+        tables.outer_matrices(n1, ROW, *constants, inverse, planes.device),
+        tables.outer_twiddle(n1, ROW, *constants, planes.device),
+        n1, ROW, rows, steps,
+        T1=tile(n1), C=COLUMNS, INVERSE=inverse, num_warps=4,
+    )  # fmt: skip
+
+
+def _steps(work: int, programs: int) -> int:
+    """Pieces of work for one program, where the work comes in `programs` portions of `work` pieces."""
+    return max(1, min(_MOST_STEPS, work * programs // _PROGRAMS), -(-work // 65535))
+
+
+def _unit_stride(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 else x.contiguous()

@@ -1,0 +1,181 @@
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
+"""Signals too long for a chip: outer transforms over strided columns, a convolution of each row, and the way back.
+
+A signal is a matrix [N1, M] of N1 rows. Planes are the real and imaginary parts of its transform, float16, one row of
+the planes for each signal of a group of channels: row (h - H0) * B + b.
+"""
+
+import triton
+import triton.language as tl
+
+from genoconv.kernels.monarch.pieces import (
+    left_product,
+    load_gated,
+    multiply,
+    multiply_conjugate,
+    right_product,
+    store_gated,
+)
+
+
+@triton.jit
+def outer_forward_kernel(
+    u_ptr, in_gate_ptr, real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr,
+    u_b, u_h, i_b, i_h,
+    B, H0, L, N1, M, ROWS, STEPS,
+    T1: tl.constexpr, C: tl.constexpr, IN_GATED: tl.constexpr,
+):  # fmt: skip
+    """Real signals into planes: C columns of a signal at a time, STEPS signals.
+
+    The transform over the N1 rows is one product with a (T1, T1) matrix, whose rows carry the twiddle of the first of
+    the C columns; the rest of the twiddle is the same for all column tiles.
+    """
+    i_a = tl.program_id(0)
+    i_r = tl.program_id(1)
+    o_j = tl.arange(0, T1)
+    o_c = tl.arange(0, C)
+    o_a = i_a.to(tl.int64) * 3 * T1 * T1 + o_j[:, None] * T1 + o_j[None, :]
+    ar = tl.load(matrix_ptr + o_a)
+    ai = tl.load(matrix_ptr + T1 * T1 + o_a)
+    o_w = o_j[:, None] * C + o_c[None, :]
+    wr = tl.load(twiddle_ptr + o_w)
+    wi = tl.load(twiddle_ptr + T1 * C + o_w)
+    o_x = o_j[:, None] * M + i_a * C + o_c[None, :]
+    m_z = (o_j[:, None] < N1) & (o_c[None, :] >= 0)
+    m_x = m_z & (o_x < L)
+    for step in tl.range(0, tl.minimum(STEPS, ROWS - i_r * STEPS), num_stages=2):
+        row = i_r * STEPS + step
+        b = (row % B).to(tl.int64)
+        h = (H0 + row // B).to(tl.int64)
+        x = load_gated(u_ptr, in_gate_ptr, b * u_b + h * u_h + o_x, b * i_b + h * i_h + o_x, m_x, IN_GATED)
+        zr, zi = multiply(tl.dot(ar, x), tl.dot(ai, x), wr, wi)
+        o_z = row.to(tl.int64) * N1 * M + o_x
+        tl.store(real_ptr + o_z, zr.to(tl.float16), mask=m_z)
+        tl.store(imaginary_ptr + o_z, zi.to(tl.float16), mask=m_z)
+
+
+@triton.jit
+def middle_kernel(
+    real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr,
+    N1, M, ROWS, STEPS,
+    T1: tl.constexpr, C: tl.constexpr, INVERSE: tl.constexpr,
+):  # fmt: skip
+    """Planes into planes, in place: one more outer transform (or its inverse) of every row of N1 * M values."""
+    i_a = tl.program_id(0)
+    i_r = tl.program_id(1)
+    o_j = tl.arange(0, T1)
+    o_c = tl.arange(0, C)
+    o_a = i_a.to(tl.int64) * 3 * T1 * T1 + o_j[:, None] * T1 + o_j[None, :]
+    ar = tl.load(matrix_ptr + o_a)
+    ai = tl.load(matrix_ptr + T1 * T1 + o_a)
+    am = tl.load(matrix_ptr + 2 * T1 * T1 + o_a)
+    o_w = o_j[:, None] * C + o_c[None, :]
+    wr = tl.load(twiddle_ptr + o_w)
+    wi = tl.load(twiddle_ptr + T1 * C + o_w)
+    o_x = o_j[:, None] * M + i_a * C + o_c[None, :]
+    mask = (o_j[:, None] < N1) & (o_c[None, :] >= 0)
+    for step in tl.range(0, tl.minimum(STEPS, ROWS - i_r * STEPS), num_stages=2):
+        row = i_r * STEPS + step
+        o_z = row.to(tl.int64) * N1 * M + o_x
+        xr = tl.load(real_ptr + o_z, mask=mask, other=0.0)
+        xi = tl.load(imaginary_ptr + o_z, mask=mask, other=0.0)
+        if INVERSE:
+            xr, xi = multiply_conjugate(xr.to(tl.float32), xi.to(tl.float32), wr, wi)
+        zr, zi = left_product(ar, ai, am, xr, xi)
+        if not INVERSE:
+            zr, zi = multiply(zr, zi, wr, wi)
+        tl.store(real_ptr + o_z, zr.to(tl.float16), mask=mask)
+        tl.store(imaginary_ptr + o_z, zi.to(tl.float16), mask=mask)
+
+
+@triton.jit
+def inner_kernel(
+    real_ptr, imaginary_ptr, spectrum_ptr, scale_ptr, skip_ptr, matrix_ptr, twiddle_ptr,
+    B, H0, NJ, STEPS, TOTAL, ZERO, GAIN,
+    N: tl.constexpr, SKIP: tl.constexpr,
+):  # fmt: skip
+    """Planes into planes, in place: every stretch of N * N values convolved circularly by its part of the spectrum.
+
+    Stretch j (of NJ) of all B rows of a channel are done one after the other, while their spectrum is in the cache.
+    t * ZERO (ZERO is 0, but the compiler does not know) keeps the twiddles from being held in registers, which are
+    worth more as room for another program. The forward twiddle is smaller by GAIN, and the spectrum larger.
+    """
+    P: tl.constexpr = N * N
+    i_c = tl.program_id(0)
+    o_1 = tl.arange(0, N)
+    o_p = o_1[:, None] * N + o_1[None, :]
+    c = tl.load(matrix_ptr + o_p)
+    s = tl.load(matrix_ptr + P + o_p)
+    m = tl.load(matrix_ptr + 2 * P + o_p)
+    for step in tl.range(0, tl.minimum(STEPS, TOTAL - i_c * STEPS)):
+        t = i_c * STEPS + step
+        hj = t // B
+        h = hj // NJ
+        o_z = ((h * B + t % B).to(tl.int64) * NJ + hj % NJ) * P + o_p
+        xr = tl.load(real_ptr + o_z)
+        xi = tl.load(imaginary_ptr + o_z)
+        tr = tl.load(twiddle_ptr + t * ZERO + o_p)
+        ti = tl.load(twiddle_ptr + t * ZERO + P + o_p)
+        ar, ai = left_product(c, s, m, xr, xi)
+        br, bi = multiply(ar, ai, tr, ti)
+        ur, ui = right_product(br, bi, c, s, m)
+        o_k = ((H0 + h).to(tl.int64) * NJ + hj % NJ) * 2 * P + o_p
+        kr = tl.load(spectrum_ptr + o_k)
+        ki = tl.load(spectrum_ptr + P + o_k)
+        if SKIP:
+            skip = tl.load(skip_ptr + H0 + h).to(tl.float32) / tl.load(scale_ptr + H0 + h) * GAIN
+            dr, di = multiply(ur, ui, kr.to(tl.float32) + skip, ki)
+        else:
+            dr, di = multiply(ur, ui, kr, ki)
+        er, ei = right_product(dr, di, c, m, s)
+        tr = tl.load(twiddle_ptr + (t + 1) * ZERO + 2 * P + o_p)
+        ti = tl.load(twiddle_ptr + (t + 1) * ZERO + 3 * P + o_p)
+        gr, gi = multiply_conjugate(er, ei, tr, ti)
+        zr, zi = left_product(c, m, s, gr, gi)
+        tl.store(real_ptr + o_z, zr.to(tl.float16))
+        tl.store(imaginary_ptr + o_z, zi.to(tl.float16))
+
+
+@triton.jit
+def outer_inverse_kernel(
+    real_ptr, imaginary_ptr, out_gate_ptr, y_ptr, scale_ptr, flag_ptr, matrix_ptr, twiddle_ptr,
+    o_b, o_h, y_b, y_h,
+    B, H0, L, N1, M, ROWS, STEPS,
+    T1: tl.constexpr, C: tl.constexpr, OUT_GATED: tl.constexpr, CHECK: tl.constexpr,
+):  # fmt: skip
+    """Planes into real signals: the inverse of outer_forward_kernel, of which only the real part is wanted."""
+    i_a = tl.program_id(0)
+    i_r = tl.program_id(1)
+    o_j = tl.arange(0, T1)
+    o_c = tl.arange(0, C)
+    o_a = i_a.to(tl.int64) * 3 * T1 * T1 + o_j[:, None] * T1 + o_j[None, :]
+    ar = tl.load(matrix_ptr + o_a)
+    am = tl.load(matrix_ptr + 2 * T1 * T1 + o_a)
+    o_w = o_j[:, None] * C + o_c[None, :]
+    wr = tl.load(twiddle_ptr + o_w)
+    wi = tl.load(twiddle_ptr + T1 * C + o_w)
+    o_y = o_j[:, None] * M + i_a * C + o_c[None, :]
+    m_z = (o_j[:, None] < N1) & (o_c[None, :] >= 0)
+    m_y = m_z & (o_y < L)
+    for step in tl.range(0, tl.minimum(STEPS, ROWS - i_r * STEPS), num_stages=2):
+        row = i_r * STEPS + step
+        o_z = row.to(tl.int64) * N1 * M + o_y
+        zr = tl.load(real_ptr + o_z, mask=m_z, other=0.0)
+        zi = tl.load(imaginary_ptr + o_z, mask=m_z, other=0.0)
+        gr, gi = multiply_conjugate(zr.to(tl.float32), zi.to(tl.float32), wr, wi)
+        y = tl.dot(ar, gr.to(tl.float16))
+        y = tl.dot(am, gi.to(tl.float16), y)
+        b = (row % B).to(tl.int64)
+        h = (H0 + row // B).to(tl.int64)
+        y *= tl.load(scale_ptr + h)
+        store_gated(
+            y,
+            y_ptr,
+            out_gate_ptr,
+            flag_ptr + h,
+            b * y_b + h * y_h + o_y,
+            b * o_b + h * o_h + o_y,
+            m_y,
+            OUT_GATED,
+            CHECK,
+        )

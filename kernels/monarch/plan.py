@@ -1,0 +1,155 @@
+"""Lengths become plans: which kernels convolve a signal, and with which factors; pure Python, needs no GPU.
+
+Three methods, each best in its range:
+    direct   a banded Toeplitz matrix times the signal: short signals or short filters;
+    blocks   blocks that fit on chip, two factors each, with the spectra of earlier blocks kept at hand;
+    passes   one or two outer factors over strided columns, and 64 x 64 convolutions of the rows in between.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, prod
+from typing import Literal
+
+Method = Literal["direct", "blocks", "passes"]
+
+INNER = 64
+ROW = INNER * INNER
+# Two factors of a block. The first is 64, the height of a tensor core's tile; the second sets the length.
+BLOCKS = ((64, 16), (64, 32), (64, 64))
+LARGEST_OUTER = 64
+LONGEST = LARGEST_OUTER * LARGEST_OUTER * ROW
+LONGEST_DIRECT = 2048
+MOST_HISTORY = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one convolution is computed.
+
+    Attributes:
+        method: The kernels to use.
+        factors: Factors of one transform, outermost first; their product is its length. None for "direct".
+        history: For "blocks": how many earlier blocks a block needs.
+    """
+
+    method: Method
+    factors: tuple[int, ...] = ()
+    history: int = 0
+
+    @property
+    def n(self) -> int:
+        """Samples in one transform; 1 for "direct"."""
+        return prod(self.factors)
+
+    def __str__(self) -> str:
+        name = " x ".join(map(str, self.factors))
+        return name + " + previous" * self.history if name else "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Speed of the kernels on one GPU, gated, float16: picoseconds a sample (the same number in ms per 1e9 samples).
+
+    Attributes:
+        device: What was measured.
+        direct: Whatever the filter, and for each tap.
+        blocks: By length of a block; a block's samples are counted whole.
+        history: For each earlier block.
+        outer: Forward and inverse pass over real signals together, by height of the tile.
+        middle: Forward and inverse pass over planes together, by height of the tile.
+        inner: Convolutions of the rows.
+        launch: Nanoseconds for each launch.
+        programs: Programs it takes to fill the GPU.
+    """
+
+    device: str
+    direct: tuple[float, float]
+    blocks: dict[int, float]
+    history: float
+    outer: dict[int, float]
+    middle: dict[int, float]
+    inner: float
+    launch: float
+    programs: int
+
+
+# Measured by `genoconv bench conv` and its forerunners (PyTorch 2.11, Triton 3.6; device copy 4.13 TB/s).
+H200 = Rates(
+    device="NVIDIA H200",
+    direct=(3.05, 0.003),
+    blocks={1024: 5.4, 2048: 4.1, 4096: 5.1},
+    history=1.0,
+    outer={16: 4.7, 32: 4.9, 64: 5.2},
+    middle={16: 5.0, 32: 5.2, 64: 5.6},
+    inner=5.1,
+    launch=6000.0,
+    programs=264,
+)
+
+
+def tile(n: int) -> int:
+    """Height of the tile (a power of two, at least 16) that holds n rows."""
+    return max(16, 1 << (n - 1).bit_length())
+
+
+@lru_cache(maxsize=4096)
+def choose(batch: int, channels: int, length: int, taps: int, rates: Rates | None = None) -> Plan:
+    """The cheapest plan for signals (batch, channels, length) and filters of `taps` taps.
+
+    Raises:
+        ValueError: The signal is longer than any plan.
+    """
+    plans = list(candidates(length, taps))
+    if not plans:
+        raise ValueError(f"signals of {length} samples are longer than the longest transform, {LONGEST}")
+    return min(plans, key=lambda plan: cost(plan, batch, channels, length, taps, rates))
+
+
+def candidates(length: int, taps: int) -> Iterator[Plan]:
+    """Every plan that can convolve a signal of `length` samples with `taps` taps, with at most an eighth of waste.
+
+    (In plans of several passes; a block that is not full costs arithmetic, but no memory traffic.)
+    """
+    taps = min(taps, length)
+    if taps <= LONGEST_DIRECT:
+        yield Plan("direct")
+    for factors in BLOCKS:
+        history = min(ceil(length / prod(factors)) - 1, ceil(taps / prod(factors)))
+        if history <= MOST_HISTORY:
+            yield Plan("blocks", factors, history)
+    rows = ceil(length / ROW)
+    if 1 < rows <= LARGEST_OUTER:
+        yield Plan("passes", (rows, INNER, INNER))
+    if rows > LARGEST_OUTER:
+        for second in range(2, LARGEST_OUTER + 1):
+            first = ceil(rows / second)
+            if 2 <= first <= LARGEST_OUTER and first * second * 8 <= rows * 9:
+                yield Plan("passes", (first, second, INNER, INNER))
+
+
+def cost(plan: Plan, batch: int, channels: int, length: int, taps: int, rates: Rates | None = None) -> float:
+    """Predicted time of a plan in nanoseconds."""
+    rates = rates or H200
+    rows = batch * channels
+    taps = min(taps, length)
+    if plan.method == "direct":
+        # A program takes 64 rows of the batch whether they are there or not.
+        seen = rows * length * max(1.0, tile(batch) / batch)
+        each = rates.direct[0] + rates.direct[1] * taps
+        return seen * each / 1e3 / _share(ceil(batch / 64) * channels * ceil(length / 128), rates) + rates.launch
+    if plan.method == "blocks":
+        blocks = ceil(length / plan.n)
+        each = rates.blocks[plan.n] + rates.history * plan.history
+        return rows * blocks * plan.n * each / 1e3 / _share(rows * blocks, rates) + rates.launch
+    passes = rates.outer[tile(plan.factors[0])] + rates.inner
+    if len(plan.factors) == 4:
+        passes += rates.middle[tile(plan.factors[1])]
+    launches = 2 * len(plan.factors) - 3
+    return rows * plan.n * passes / 1e3 / _share(rows * plan.n // ROW, rates) + launches * rates.launch
+
+
+def _share(programs: int, rates: Rates) -> float:
+    """The part of the GPU that so many programs keep busy."""
+    return min(1.0, programs / rates.programs)

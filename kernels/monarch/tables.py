@@ -1,0 +1,85 @@
+"""Constants of the kernels: DFT matrices and twiddles, computed in float64, rounded once, kept on the device.
+
+Every transform is unitary (its matrix is divided by the root of its size), so that float16 keeps its range at every
+length. Complex tables are stacks of planes: real, imaginary and, for matrices, minus imaginary.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+# Frequencies are shifted by a quarter of a bin: the wrapped half of a causal convolution turns imaginary.
+SHIFT = 0.25
+
+
+def turns(x: Tensor) -> Tensor:
+    """exp(-2 pi i x), complex128, for x (float64) in turns; whole turns are taken off first to keep all digits."""
+    return torch.polar(torch.ones_like(x), (x - torch.floor(x)) * (-2.0 * math.pi))
+
+
+def _count(n: int, device: torch.device) -> Tensor:
+    return torch.arange(n, dtype=torch.float64, device=device)
+
+
+def _planes(z: Tensor, *, at: int, matrix: bool) -> Tensor:
+    parts = (z.real, z.imag, -z.imag) if matrix else (z.real, z.imag)
+    return torch.stack(parts, dim=at).half().contiguous()
+
+
+@lru_cache(maxsize=32)
+def dft_matrix(n: int, device: torch.device) -> Tensor:
+    """The plain DFT over n values, (3, n, n) float16; symmetric."""
+    j = _count(n, device)
+    return _planes(turns(j[:, None] * j / n) / math.sqrt(n), at=0, matrix=True)
+
+
+@lru_cache(maxsize=32)
+def shifted_dft_matrix(n: int, device: torch.device) -> Tensor:
+    """The DFT over n values shifted by a quarter in both indices, (3, n, n) float16; symmetric."""
+    j = _count(n, device) - SHIFT
+    return _planes(turns(j[:, None] * j / n) / math.sqrt(n), at=0, matrix=True)
+
+
+@lru_cache(maxsize=32)
+def block_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
+    """Between the factors of a quarter-shifted transform, (2, n1, n2); also mends the shift in time of the first."""
+    j = _count(n1, device)[:, None] - SHIFT
+    return _planes(turns(j * (SHIFT / n1 + _count(n2, device) / (n1 * n2))), at=0, matrix=False)
+
+
+@lru_cache(maxsize=32)
+def inner_twiddle(n: int, gain: float, device: torch.device) -> Tensor:
+    """Between the factors of a plain transform of n * n values, (2, 2, n, n): once divided by gain, once as it is."""
+    j = _count(n, device)
+    plain = turns(j[:, None] * j / (n * n))
+    return torch.stack([_planes(plain / gain, at=0, matrix=False), _planes(plain, at=0, matrix=False)])
+
+
+@lru_cache(maxsize=16)
+def outer_matrices(
+    n1: int, m: int, tile: int, columns: int, shift: float, inverse: bool, device: torch.device
+) -> Tensor:
+    """The outer DFT over n1 rows for each tile of columns, (m / columns, 3, tile, tile) float16, zero beyond n1.
+
+    Row j of the matrix for the columns from c carries the twiddle of column c, c (j - shift) / (n1 m). The inverse is
+    the conjugate transpose.
+    """
+    j = _count(n1, device)[:, None] - shift
+    start = _count(m // columns, device)[:, None, None] * columns
+    z = turns(j * _count(n1, device) / n1 + start * j / (n1 * m)) / math.sqrt(n1)
+    if inverse:
+        z = z.transpose(1, 2).conj()
+    out = torch.zeros(m // columns, 3, tile, tile, dtype=torch.float16, device=device)
+    out[:, :, :n1, :n1] = _planes(z, at=1, matrix=True)
+    return out
+
+
+@lru_cache(maxsize=16)
+def outer_twiddle(n1: int, m: int, tile: int, columns: int, shift: float, device: torch.device) -> Tensor:
+    """The twiddle of the columns of one tile relative to its first, (2, tile, columns) float16, zero beyond n1."""
+    j = _count(n1, device)[:, None] - shift
+    out = torch.zeros(2, tile, columns, dtype=torch.float16, device=device)
+    out[:, :n1] = _planes(turns(j * _count(columns, device) / (n1 * m)), at=0, matrix=False)
+    return out

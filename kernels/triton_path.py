@@ -1,0 +1,74 @@
+"""The backend in Triton: a plan is chosen, filters are brought into its form, and its kernels are launched.
+
+Triton itself is imported only when something is launched.
+"""
+
+from torch import Tensor
+
+from genoconv.kernels.backends import HALF
+from genoconv.kernels.monarch import filters
+from genoconv.kernels.monarch.plan import Plan, choose
+from genoconv.kernels.spectrum import Spectrum
+
+
+class ConvolutionOverflowError(ArithmeticError):
+    """Values that are not finite: the signals were not, or they went beyond the range of half precision.
+
+    Attributes:
+        channels: The channels, 0-based, in which there are such values.
+    """
+
+    def __init__(self, channels: list[int]) -> None:
+        shown = ", ".join(map(str, channels[:8])) + (", ..." if len(channels) > 8 else "")
+        super().__init__(f"the convolution is not finite in channel {shown} (overflow in half precision?)")
+        self.channels = channels
+
+
+def prepare(taps: Tensor, length: int, *, batch: int = 1, plan: Plan | None = None) -> Spectrum:
+    """Brings filters (H, K) into the form of the best plan, or of a given one, for up to `length` samples."""
+    H, K = taps.shape
+    kept = min(K, length)
+    if plan is None:
+        plan = choose(batch, H, length, kept)
+    data, scale = filters.prepare(taps[:, :kept].detach(), plan)
+    return Spectrum(
+        "triton", kept, _longest(plan, kept, K), plan.n, plan.n, data, HALF[0], plan=plan, scale=scale
+    )  # fmt: skip
+
+
+def convolve(
+    u: Tensor,
+    spectrum: Spectrum,
+    skip: Tensor | None,
+    in_gate: Tensor | None,
+    out_gate: Tensor | None,
+    out: Tensor,
+    *,
+    check: bool,
+) -> None:
+    """Writes the gated convolutions of u (B, H, L), float16 or bfloat16, into out, which may be u or a gate.
+
+    Raises:
+        ConvolutionOverflowError: A value is not finite (only if check is on, which waits for the device).
+    """
+    from genoconv.kernels.monarch import launch
+
+    if u.numel() == 0:
+        return
+    assert spectrum.plan is not None
+    assert spectrum.scale is not None
+    flags = launch.convolve(
+        u, spectrum.plan, spectrum.taps, spectrum.data, spectrum.scale, skip, in_gate, out_gate, out, check=check
+    )
+    if check and bool(flags.any()):
+        raise ConvolutionOverflowError(flags.nonzero().flatten().tolist())
+
+
+def _longest(plan: Plan, kept: int, taps: int) -> int:
+    """The longest signal that a plan with `kept` of `taps` taps serves, 0 for any."""
+    limits = [kept] if kept < taps else []
+    if plan.method == "passes":
+        limits.append(plan.n)
+    if plan.method == "blocks" and kept > plan.n * plan.history:
+        limits.append(plan.n * (plan.history + 1))
+    return min(limits, default=0)

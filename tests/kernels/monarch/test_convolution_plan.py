@@ -1,0 +1,60 @@
+"""Plans: every length has one, none wastes much, and the cost decides in the right direction."""
+
+import pytest
+
+from genoconv.kernels.monarch.plan import LONGEST, Plan, candidates, choose, cost, tile
+
+LENGTHS = [1, 2, 63, 64, 100, 127, 1000, 1024, 1025, 4097, 8191, 12_289, 160_000, 262_144, 262_145, 450_000, 1_000_000,
+           1_000_002, 1_048_577, 2_097_152, 4_194_304, 8_388_608, LONGEST]  # fmt: skip
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("taps", [1, 77, 4096, 10**8])
+def test_every_length_has_plans_that_hold_it(length: int, taps: int) -> None:
+    plans = list(candidates(length, taps))
+    assert choose(2, 3, length, taps) in plans
+    for plan in plans:
+        if plan.method == "passes":
+            assert plan.n >= length
+            assert (
+                plan.n - length < 4096 * plan.factors[0] if len(plan.factors) == 3 else plan.n <= length * 9 // 8 + 4096
+            )
+        if plan.method == "blocks":
+            assert plan.n * (plan.history + 1) >= min(length, plan.n * plan.history + 1)
+            assert plan.n * plan.history >= min(taps, length) - plan.n
+
+
+@pytest.mark.parametrize("length", [n for n in LENGTHS if n > 8192])
+def test_no_pass_moves_more_than_an_eighth_too_much(length: int) -> None:
+    for plan in candidates(length, length):
+        assert plan.n <= 1.125 * (length + 4095)
+
+
+def test_too_long_is_refused() -> None:
+    with pytest.raises(ValueError, match="longer than the longest"):
+        choose(1, 1, LONGEST + 1, LONGEST + 1)
+
+
+def test_short_filters_are_convolved_directly_and_long_ones_are_not() -> None:
+    assert choose(64, 768, 256, 256).method == "direct"
+    assert choose(64, 256, 100_000, 64).method == "direct"
+    assert choose(64, 768, 4096, 4096).method == "blocks"
+    assert choose(1, 256, 1_000_000, 4096) == Plan("blocks", (64, 64), 1)
+    assert choose(1, 256, 1_000_000, 1_000_000).method == "passes"
+
+
+def test_cost_grows_with_the_work() -> None:
+    plan = Plan("passes", (16, 16, 64, 64))
+    small, large = cost(plan, 1, 64, plan.n, plan.n), cost(plan, 1, 256, plan.n, plan.n)
+    assert 3.5 * small < large <= 4.0 * small
+
+
+@pytest.mark.parametrize(("n", "expected"), [(1, 16), (16, 16), (17, 32), (33, 64), (64, 64)])
+def test_tile_holds_its_rows(n: int, expected: int) -> None:
+    assert tile(n) == expected
+
+
+def test_plans_read_well() -> None:
+    assert str(Plan("direct")) == "direct"
+    assert str(Plan("blocks", (64, 32), 1)) == "64 x 32 + previous"
+    assert str(Plan("passes", (16, 16, 64, 64))) == "16 x 16 x 64 x 64"

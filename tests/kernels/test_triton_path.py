@@ -1,0 +1,226 @@
+"""The Triton kernels against the float64 reference: every plan and kernel; without a GPU in Triton's interpreter."""
+
+import os
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from genoconv.kernels import backend_for, reference, triton_path
+from genoconv.kernels.fftconv import ConvolutionOverflowError, fftconv, prepare
+from genoconv.kernels.monarch.plan import Plan
+from genoconv.kernels.spectrum import Spectrum
+
+GPU = torch.cuda.is_available()
+if not GPU:
+    os.environ["TRITON_INTERPRET"] = "1"  # read once, when Triton is imported
+pytest.importorskip("triton")
+
+DEVICE = torch.device("cuda" if GPU else "cpu")
+# Largest relative L2 error. The interpreter rounds to bfloat16 towards zero, which doubles that format's own error.
+TOLERANCE = {torch.float16: 1e-3, torch.bfloat16: 2.5e-3 if GPU else 5e-3}
+
+DIRECT = Plan("direct")
+BLOCKS = [Plan("blocks", factors, history) for factors in ((64, 16), (64, 32), (64, 64)) for history in (0, 1)]
+CASES = [
+    *[(DIRECT, *shape) for shape in ((1, 1, 1, 1), (2, 3, 7, 9), (3, 2, 300, 300), (70, 1, 129, 64), (1, 2, 1000, 65))],
+    *[(plan, 2, 2, plan.n * (plan.history + 1) - 5, plan.n * (plan.history + 1)) for plan in BLOCKS],
+    *[(plan, 1, 2, 3 * plan.n - 1, plan.n) for plan in BLOCKS if plan.history],
+    (BLOCKS[0], 1, 1, 3, 2),
+    (Plan("passes", (3, 64, 64)), 2, 2, 3 * 4096 - 7, 3 * 4096),
+    (Plan("passes", (2, 3, 64, 64)), 1, 1, 6 * 4096 - 4099, 20_000),
+]
+
+
+@pytest.fixture(autouse=True)
+def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wide column tiles make the interpreter, which walks through all programs, several times faster."""
+    if not GPU:
+        from genoconv.kernels.monarch import launch
+
+        monkeypatch.setattr(launch, "COLUMNS", 512)
+
+
+def operands(B: int, H: int, L: int, K: int, dtype: torch.dtype = torch.float16, mean: float = 0.0) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(L + K)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    taps = draw(H, K) * torch.exp(-3.0 * torch.arange(K) / K) / K**0.5
+    case = {
+        "u": (draw(B, H, L) + mean).to(dtype), "taps": taps.float(), "skip": draw(H).float(),
+        "in_gate": (draw(B, H, L) + mean).to(dtype), "out_gate": draw(B, H, L).to(dtype),
+    }  # fmt: skip
+    return {name: tensor.to(DEVICE) for name, tensor in case.items()}
+
+
+def run(case: dict[str, Any], plan: Plan) -> Tensor:
+    spectrum = triton_path.prepare(case["taps"], case["u"].shape[-1], plan=plan)
+    out = torch.full_like(case["u"], float("nan"))
+    return fftconv(**{**case, "taps": spectrum}, out=out)
+
+
+def relative_error(result: Tensor, expected: Tensor) -> float:
+    return float((result.double() - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("plan", "B", "H", "L", "K"), [pytest.param(*c, id=f"{c[0]}-B{c[1]}-H{c[2]}-L{c[3]}-K{c[4]}") for c in CASES]
+)
+def test_every_plan_matches_the_reference(plan: Plan, B: int, H: int, L: int, K: int, dtype: torch.dtype) -> None:
+    if dtype == torch.bfloat16 and plan.method == "passes" and not GPU:
+        B = H = 1
+    case = operands(B, H, L, K, dtype)
+    result = run(case, plan)
+    assert result.dtype == dtype
+    assert relative_error(result, reference.fftconv(**case)) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("plan", [DIRECT, *BLOCKS[:2]], ids=str)
+@pytest.mark.parametrize("left_out", [("skip",), ("in_gate",), ("out_gate",), ("skip", "in_gate", "out_gate")])
+def test_every_operand_may_be_left_out(plan: Plan, left_out: tuple[str, ...]) -> None:
+    case = {name: tensor for name, tensor in operands(2, 2, 1500, 1024).items() if name not in left_out}
+    if plan.history == 0 and plan.method == "blocks":
+        case = {name: tensor[..., :1000] if tensor.ndim > 1 else tensor for name, tensor in case.items()}
+    assert relative_error(run(case, plan), reference.fftconv(**case)) < TOLERANCE[torch.float16]
+
+
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[1], Plan("passes", (2, 64, 64))], ids=str)
+def test_strided_operands(plan: Plan) -> None:
+    """Views of one projection, as the model has them, and samples that do not lie side by side."""
+    L = 5000 if plan.method == "passes" else 2001
+    case = operands(2, 1, L, 1024)
+    expected = reference.fftconv(**case)
+    names = ("u", "in_gate", "out_gate")
+    projected = torch.cat([case[name] for name in names], 1)
+    case.update({name: projected[:, i : i + 1] for i, name in enumerate(names)})
+    assert not case["u"].is_contiguous()
+    assert relative_error(run(case, plan), expected) < TOLERANCE[torch.float16]
+    case["u"] = case["u"].transpose(1, 2).contiguous().transpose(1, 2)
+    out = torch.empty(2, L, 1, dtype=torch.float16, device=DEVICE).transpose(1, 2)
+    fftconv(**{**case, "taps": triton_path.prepare(case["taps"], L, plan=plan)}, out=out)
+    assert relative_error(out, expected) < TOLERANCE[torch.float16]
+
+
+@pytest.mark.parametrize("target", ["u", "in_gate", "out_gate"])
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[1], Plan("passes", (2, 64, 64))], ids=str)
+def test_out_may_be_an_operand(target: str, plan: Plan) -> None:
+    case = operands(1, 1, 6000 if plan.method == "passes" else 2001, 1024)
+    expected = reference.fftconv(**case)
+    spectrum = triton_path.prepare(case["taps"], case["u"].shape[-1], plan=plan)
+    result = fftconv(**{**case, "taps": spectrum}, out=case[target])
+    assert result is case[target]
+    assert relative_error(result, expected) < TOLERANCE[torch.float16]
+
+
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[0]], ids=str)
+def test_impulse_gives_the_taps(plan: Plan) -> None:
+    taps = operands(1, 2, 1000, 900)["taps"]
+    u = torch.zeros(1, 2, 1000, dtype=torch.float16, device=DEVICE)
+    u[:, :, 50] = 1.0
+    result = fftconv(u, triton_path.prepare(taps, 1000, plan=plan))
+    assert relative_error(result[0, :, 50:950], taps.double()) < TOLERANCE[torch.float16]
+    # A transform spreads rounding over all samples, by definition; before the impulse it is all there is.
+    assert result[0, :, :50].abs().max() <= 1e-3 * taps.abs().max()
+
+
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[1]], ids=str)
+def test_the_future_does_not_leak_between_tiles(plan: Plan) -> None:
+    case = operands(1, 1, 2000, 1024)
+    before = run(case, plan)
+    case["u"][:, :, 1024:] += 100.0
+    after = run(case, plan)
+    assert torch.equal(before[..., :1024], after[..., :1024])
+    assert not torch.allclose(before[..., 1024:], after[..., 1024:], atol=1.0)
+
+
+def test_rows_share_the_filter_and_nothing_else() -> None:
+    case = operands(5, 2, 900, 900)
+    together = run(case, BLOCKS[0])
+    for row in range(5):
+        alone = {name: t[row : row + 1] if t.ndim == 3 else t for name, t in case.items()}
+        assert torch.equal(run(alone, BLOCKS[0])[0], together[row])
+
+
+@pytest.mark.parametrize("plan", [BLOCKS[4], Plan("passes", (2, 64, 64))], ids=str)
+def test_large_means_stay_finite_and_accurate(plan: Plan) -> None:
+    case = operands(1, 1, plan.n - 3, plan.n, mean=2.0)
+    case["taps"] = case["taps"].abs() * 0.1
+    expected = reference.fftconv(**case)
+    assert relative_error(run(case, plan), expected) < TOLERANCE[torch.float16]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy, in the interpreter
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[0], Plan("passes", (2, 64, 64))], ids=str)
+def test_overflow_names_the_channels(plan: Plan) -> None:
+    case = operands(1, 2, 5000 if plan.method == "passes" else 800, 64)
+    case["u"][:, 1, 200] = float("inf")
+    spectrum = triton_path.prepare(case["taps"], case["u"].shape[-1], plan=plan)
+    with pytest.raises(ConvolutionOverflowError, match="channel 1") as caught:
+        fftconv(**{**case, "taps": spectrum})
+    assert caught.value.channels == [1]
+    result = fftconv(**{**case, "taps": spectrum}, check=False)
+    assert result[:, 0].isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_result_too_large_for_its_dtype_is_an_overflow() -> None:
+    u = torch.full((1, 1, 64), 300.0, dtype=torch.float16, device=DEVICE)
+    with pytest.raises(ConvolutionOverflowError):
+        fftconv(u, triton_path.prepare(torch.full((1, 64), 100.0, device=DEVICE), 64, plan=DIRECT))
+
+
+def test_the_door_chooses_a_plan_and_slices_spectra() -> None:
+    case = operands(2, 4, 700, 700)
+    expected = reference.fftconv(**case)
+    assert relative_error(fftconv(**case, backend="triton"), expected) < TOLERANCE[torch.float16]
+    spectrum = prepare(case["taps"], 700, dtype=torch.float16, batch=2, backend="triton")
+    assert spectrum.backend == "triton"
+    part = {name: t[:, 1:3] if t.ndim == 3 else t[1:3] for name, t in case.items()}
+    part["taps"] = spectrum[1:3]
+    assert relative_error(fftconv(**part), expected[:, 1:3]) < TOLERANCE[torch.float16]
+
+
+@pytest.mark.parametrize(
+    ("plan", "length", "taps", "expected"),
+    [
+        (DIRECT, 500, 100, 0),
+        (DIRECT, 500, 800, 500),
+        (BLOCKS[0], 1000, 1000, 1024),
+        (BLOCKS[0], 1000, 1001, 1000),
+        (BLOCKS[1], 5000, 1024, 0),
+        (BLOCKS[1], 2000, 1500, 2048),
+        (Plan("passes", (3, 64, 64)), 10_000, 100, 12_288),
+    ],
+    ids=str,
+)
+def test_spectra_know_how_long_a_signal_they_serve(plan: Plan, length: int, taps: int, expected: int) -> None:
+    assert triton_path.prepare(torch.ones(1, taps), length, plan=plan).length == expected
+
+
+def test_what_triton_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    u = torch.zeros(1, 2, 5, device=DEVICE)
+    with pytest.raises(ValueError, match="half precision"):
+        fftconv(u, torch.ones(2, 3, device=DEVICE), backend="triton")
+    spectrum = prepare(torch.ones(2, 3, device=DEVICE), 5, dtype=torch.float16, backend="triton")
+    with pytest.raises(ValueError, match="float16"):
+        fftconv(u, spectrum)
+    with pytest.raises(ValueError, match="made for the triton backend"):
+        fftconv(u.half(), spectrum, backend="torch")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(ValueError, match="needs a CUDA device"):
+        prepare(torch.ones(2, 3), 5, dtype=torch.float16, backend="triton")
+
+
+def test_auto_means_triton_where_it_is_fast() -> None:
+    assert backend_for(DEVICE, torch.float16) == ("triton" if GPU else "torch")
+    assert backend_for(DEVICE, torch.float32) == "torch"
+
+
+def test_empty_signals() -> None:
+    u = torch.empty(0, 2, 5, dtype=torch.float16, device=DEVICE)
+    assert fftconv(u, torch.ones(2, 3, device=DEVICE), backend="triton").shape == (0, 2, 5)
+    assert isinstance(prepare(torch.ones(2, 3, device=DEVICE), 1, dtype=torch.float16, backend="triton"), Spectrum)
