@@ -225,6 +225,7 @@ def print_start(job: "Job") -> None:
 
 def print_summary(summary: "Summary") -> None:
     """Say what was done."""
+    from genoconv.outputs.formats import tokens_path
     from genoconv.runs.progress import duration
 
     rate = summary.bases / max(summary.seconds, 1e-9)
@@ -232,6 +233,8 @@ def print_summary(summary: "Summary") -> None:
     tell(f"wrote {summary.output}")
     if summary.tokens is not None:
         tell(f"wrote {summary.tokens}")
+    elif tokens_path(summary.output).exists():
+        tell(f"note: {tokens_path(summary.output)} is from an earlier run and does not belong to this file")
 
 
 def print_failures(job: "Job") -> None:

@@ -24,8 +24,5 @@ def stop_on_signals() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise once; a second signal while the files are being closed is ignored."""
-    for name in STOPPING:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    """Raise each time: Python swallows what is raised while it clears an object away, so one signal may be lost."""
     raise Interrupted(signal.Signals(number))
