@@ -57,11 +57,9 @@ def convolve(
         return
     assert spectrum.plan is not None
     assert spectrum.scale is not None
-    flags = launch.convolve(
-        u, spectrum.plan, spectrum.taps, spectrum.data, spectrum.scale, skip, in_gate, out_gate, out, check=check
-    )
-    if check and bool(flags.any()):
-        raise ConvolutionOverflowError(flags.nonzero().flatten().tolist())
+    launch.convolve(u, spectrum.plan, spectrum.taps, spectrum.data, spectrum.scale, skip, in_gate, out_gate, out)
+    if check and (channels := launch.channels_not_finite(out)):
+        raise ConvolutionOverflowError(channels)
 
 
 def _longest(plan: Plan, kept: int, taps: int) -> int:

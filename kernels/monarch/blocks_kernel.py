@@ -9,19 +9,19 @@ from genoconv.kernels.monarch.pieces import load_gated, multiply, multiply_conju
 
 @triton.jit
 def blocks_kernel(
-    u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, spectrum_ptr, scale_ptr, skip_ptr, flag_ptr,
+    u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, spectrum_ptr, scale_ptr, skip_ptr,
     outer_ptr, twiddle_ptr, inner_ptr,
     u_b, u_h, i_b, i_h, o_b, o_h, y_b, y_h,
     L, BLOCKS, STEPS, TOTAL, ZERO,
     N1: tl.constexpr, N2: tl.constexpr, HISTORY: tl.constexpr,
-    IN_GATED: tl.constexpr, OUT_GATED: tl.constexpr, SKIP: tl.constexpr, CHECK: tl.constexpr,
+    IN_GATED: tl.constexpr, OUT_GATED: tl.constexpr, SKIP: tl.constexpr,
     KEEP: tl.constexpr,
 ):  # fmt: skip
     """STEPS blocks of one channel, in order of row of the batch and place in the row; TOTAL = rows * BLOCKS.
 
     Block r of a row is X[n1, n2] = x[r * N1 * N2 + n1 * N2 + n2]. Its quarter-shifted transform is U. The spectrum of
-    the output block is sum over d <= HISTORY of U of block r - d times spectrum part d, and its inverse transform's
-    real part is the output block.
+    output block r is the sum over d <= HISTORY of U of block r - d times part d of the filter's spectrum; the real part
+    of its inverse transform is the output block.
 
     KEEP holds the tables in registers. Otherwise they are read at each step, from addresses to which t * ZERO is added
     (ZERO is 0, but the compiler does not know), for the registers buy more when they hold a second program.
@@ -40,7 +40,6 @@ def blocks_kernel(
     s = tl.load(inner_ptr + N2 * N2 + o_f2)
     m = tl.load(inner_ptr + 2 * N2 * N2 + o_f2)
     scale = tl.load(scale_ptr + h)
-    skip = 0.0
     if SKIP:
         skip = tl.load(skip_ptr + h).to(tl.float32) / scale
     p_spectrum = spectrum_ptr + h.to(tl.int64) * (HISTORY + 1) * 2 * P + o_p
@@ -49,12 +48,19 @@ def blocks_kernel(
         ti = tl.load(twiddle_ptr + P + o_p)
         kr = tl.load(p_spectrum)
         ki = tl.load(p_spectrum + P)
+    # What the blocks seen so far add to the spectrum of the next block, of the one after it, ...
     if HISTORY > 0:
-        pr = tl.zeros((N1, N2), dtype=tl.float16)
-        pi = tl.zeros((N1, N2), dtype=tl.float16)
+        e1r = tl.zeros((N1, N2), dtype=tl.float16)
+        e1i = tl.zeros((N1, N2), dtype=tl.float16)
+    if HISTORY > 1:
+        e2r = tl.zeros((N1, N2), dtype=tl.float16)
+        e2i = tl.zeros((N1, N2), dtype=tl.float16)
+    if HISTORY > 2:
+        e3r = tl.zeros((N1, N2), dtype=tl.float16)
+        e3i = tl.zeros((N1, N2), dtype=tl.float16)
     begin = i_c * STEPS
     first = begin - tl.minimum(begin % BLOCKS, HISTORY)
-    for step in tl.range(0, tl.minimum(begin + STEPS, TOTAL) - first):
+    for step in tl.range(0, tl.minimum(begin + STEPS, TOTAL) - first, num_stages=1):
         t = first + step
         b = t // BLOCKS
         r = t % BLOCKS
@@ -76,16 +82,42 @@ def blocks_kernel(
         else:
             dr, di = multiply(ur, ui, kr, ki)
         if HISTORY > 0:
-            known = tl.where(r > 0, 1.0, 0.0)
-            k1r = tl.load(p_spectrum + t * ZERO + 2 * P)
-            k1i = tl.load(p_spectrum + t * ZERO + 3 * P)
-            if SKIP:
-                k1i = k1i.to(tl.float32) - skip
-            er, ei = multiply(pr.to(tl.float32) * known, pi.to(tl.float32) * known, k1r, k1i)
-            dr += er
-            di += ei
-            pr = ur.to(tl.float16)
-            pi = ui.to(tl.float16)
+            dr = (dr + e1r).to(tl.float16)
+            di = (di + e1i).to(tl.float16)
+            if r + 1 < BLOCKS:
+                k1r = tl.load(p_spectrum + t * ZERO + 2 * P)
+                k1i = tl.load(p_spectrum + t * ZERO + 3 * P)
+                if SKIP:
+                    xr, xi = multiply(ur, ui, k1r, k1i.to(tl.float32) - skip)
+                else:
+                    xr, xi = multiply(ur, ui, k1r, k1i)
+                if HISTORY > 1:
+                    xr += e2r
+                    xi += e2i
+                    k2r = tl.load(p_spectrum + t * ZERO + 4 * P)
+                    k2i = tl.load(p_spectrum + t * ZERO + 5 * P)
+                    zr, zi = multiply(ur, ui, k2r, k2i)
+                    if HISTORY > 2:
+                        zr += e3r
+                        zi += e3i
+                        k3r = tl.load(p_spectrum + t * ZERO + 6 * P)
+                        k3i = tl.load(p_spectrum + t * ZERO + 7 * P)
+                        wr, wi = multiply(ur, ui, k3r, k3i)
+                        e3r = wr.to(tl.float16)
+                        e3i = wi.to(tl.float16)
+                    e2r = zr.to(tl.float16)
+                    e2i = zi.to(tl.float16)
+                e1r = xr.to(tl.float16)
+                e1i = xi.to(tl.float16)
+            else:
+                e1r = tl.zeros((N1, N2), dtype=tl.float16)
+                e1i = tl.zeros((N1, N2), dtype=tl.float16)
+                if HISTORY > 1:
+                    e2r = tl.zeros((N1, N2), dtype=tl.float16)
+                    e2i = tl.zeros((N1, N2), dtype=tl.float16)
+                if HISTORY > 2:
+                    e3r = tl.zeros((N1, N2), dtype=tl.float16)
+                    e3i = tl.zeros((N1, N2), dtype=tl.float16)
         er, ei = right_product(dr, di, c, m, s)
         if not KEEP:
             tr = tl.load(twiddle_ptr + (t + 1) * ZERO + o_p)
@@ -96,4 +128,4 @@ def blocks_kernel(
         y_row = b.to(tl.int64) * y_b + h.to(tl.int64) * y_h
         out_row = b.to(tl.int64) * o_b + h.to(tl.int64) * o_h
         own = mask & (o_t >= tl.where(t < begin, L, 0))
-        store_gated(y, y_ptr, out_gate_ptr, flag_ptr + h, y_row + o_t, out_row + o_t, own, OUT_GATED, CHECK)
+        store_gated(y, y_ptr, out_gate_ptr, y_row + o_t, out_row + o_t, own, OUT_GATED)

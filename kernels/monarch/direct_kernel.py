@@ -9,11 +9,11 @@ from genoconv.kernels.monarch.pieces import load_gated, store_gated
 
 @triton.jit
 def direct_kernel(
-    u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, taps_ptr, scale_ptr, skip_ptr, flag_ptr,
+    u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, taps_ptr, scale_ptr, skip_ptr,
     u_b, u_h, i_b, i_h, o_b, o_h, y_b, y_h,
     B, L, K, W,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
-    IN_GATED: tl.constexpr, OUT_GATED: tl.constexpr, SKIP: tl.constexpr, CHECK: tl.constexpr,
+    IN_GATED: tl.constexpr, OUT_GATED: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
     """BM rows of the batch, BN samples: y[b, n] = sum over m of x[b, m] taps[n - m], BK samples m at a time.
 
@@ -42,6 +42,4 @@ def direct_kernel(
     if SKIP:
         b_x = load_gated(u_ptr, in_gate_ptr, u_row + o_n[None, :], in_row + o_n[None, :], mask, IN_GATED)
         b_y += tl.load(skip_ptr + h).to(tl.float32) * b_x
-    store_gated(
-        b_y, y_ptr, out_gate_ptr, flag_ptr + h, y_row + o_n[None, :], out_row + o_n[None, :], mask, OUT_GATED, CHECK
-    )
+    store_gated(b_y, y_ptr, out_gate_ptr, y_row + o_n[None, :], out_row + o_n[None, :], mask, OUT_GATED)

@@ -8,6 +8,7 @@ from genoconv.kernels.monarch import tables
 from genoconv.kernels.monarch.blocks_kernel import blocks_kernel
 from genoconv.kernels.monarch.direct_kernel import direct_kernel
 from genoconv.kernels.monarch.filters import DIRECT_SAMPLES, DIRECT_STEP, GAIN
+from genoconv.kernels.monarch.finite_kernel import finite_kernel
 from genoconv.kernels.monarch.passes_kernels import (
     inner_kernel,
     middle_kernel,
@@ -16,10 +17,8 @@ from genoconv.kernels.monarch.passes_kernels import (
 )
 from genoconv.kernels.monarch.plan import INNER, ROW, Plan, tile
 
-# Columns of an outer tile: runs of 128 bytes; 32 and 128 columns were slower by 2 and 10% (H200, tiles of 64 rows).
-COLUMNS = 64
 # Workspace for planes, bytes: as many channels at a time as fit.
-PLANE_BYTES = 1 << 28
+PLANE_BYTES = 1 << 29
 # Work of one program: enough to spread the loading of tables, few enough to fill the GPU several times over.
 _MOST_STEPS = 32
 _PROGRAMS = 132 * 8
@@ -29,16 +28,15 @@ class Operands:
     """The tensors of one convolution, each with unit stride in its samples, and what the kernels ask of them."""
 
     def __init__(
-        self, u: Tensor, in_gate: Tensor | None, out_gate: Tensor | None, out: Tensor, skip: Tensor | None, check: bool
+        self, u: Tensor, in_gate: Tensor | None, out_gate: Tensor | None, out: Tensor, skip: Tensor | None
     ) -> None:
         self.u = _unit_stride(u)
         self.in_gate = self.u if in_gate is None else _unit_stride(in_gate)
         self.out_gate = self.u if out_gate is None else _unit_stride(out_gate)
         self.out = out
-        self.scale_like = skip
-        self.flags = torch.zeros(u.shape[1], dtype=torch.int32, device=u.device)
+        self.skip = self.u if skip is None else skip.contiguous()
         self.gates = {"IN_GATED": in_gate is not None, "OUT_GATED": out_gate is not None}
-        self.check = check
+        self.skips = {"SKIP": skip is not None}
 
     def strides(self, *names: str) -> tuple[int, ...]:
         """Strides of batch and channel of some of the tensors, in order."""
@@ -55,9 +53,7 @@ def convolve(
     in_gate: Tensor | None,
     out_gate: Tensor | None,
     out: Tensor,
-    *,
-    check: bool,
-) -> Tensor:
+) -> None:
     """Writes the gated convolutions of u (B, H, L) into out, which may be u or a gate.
 
     Args:
@@ -70,41 +66,44 @@ def convolve(
         in_gate: (B, H, L) or None.
         out_gate: (B, H, L) or None.
         out: (B, H, L), dtype of u.
-        check: Look for values that are not finite.
-
-    Returns:
-        (H,) int32: 1 for channels with values that are not finite; all 0 if check is off.
     """
     aliased = any(t is not None and t.data_ptr() == out.data_ptr() for t in (u, in_gate))
     beside = out.stride(-1) != 1 or (aliased and plan.method != "passes")
     y = torch.empty(u.shape, dtype=out.dtype, device=u.device) if beside else out
-    operands = Operands(u, in_gate, out_gate, y, skip, check)
-    skip = torch.zeros_like(scale) if skip is None else skip.contiguous()
+    operands = Operands(u, in_gate, out_gate, y, skip)
     if plan.method == "direct":
-        _direct(operands, taps, data, scale, skip)
+        _direct(operands, taps, data, scale)
     elif plan.method == "blocks":
-        _blocks(operands, plan, data, scale, skip)
+        _blocks(operands, plan, data, scale)
     else:
-        _passes(operands, plan, data, scale, skip)
+        _passes(operands, plan, data, scale)
     if beside:
         out.copy_(y)
-    return operands.flags
 
 
-def _direct(x: Operands, taps: int, data: Tensor, scale: Tensor, skip: Tensor) -> None:
+def channels_not_finite(y: Tensor) -> list[int]:
+    """The channels of y (B, H, L) with a value that is not finite; waits for the device."""
+    y = _unit_stride(y)
+    B, H, L = y.shape
+    flags = torch.zeros(H, dtype=torch.int32, device=y.device)
+    finite_kernel[(triton.cdiv(L, 4 * 2048), H, B)](y, flags, *y.stride()[:2], L, SIZE=2048, STEPS=4)
+    return [int(h) for h in flags.nonzero()]
+
+
+def _direct(x: Operands, taps: int, data: Tensor, scale: Tensor) -> None:
     B, H, L = x.u.shape
     rows = min(64, tile(B))
     grid = (triton.cdiv(L, DIRECT_SAMPLES), H, triton.cdiv(B, rows))
     direct_kernel[grid](
-        x.u, x.in_gate, x.out_gate, x.out, data, scale, skip, x.flags,
+        x.u, x.in_gate, x.out_gate, x.out, data, scale, x.skip,
         *x.strides("u", "in_gate", "out_gate", "out"),
         B, L, taps, data.shape[-1],
-        BM=rows, BN=DIRECT_SAMPLES, BK=DIRECT_STEP, SKIP=x.scale_like is not None, CHECK=x.check, **x.gates,
+        BM=rows, BN=DIRECT_SAMPLES, BK=DIRECT_STEP, **x.gates, **x.skips,
         num_warps=4,
     )  # fmt: skip
 
 
-def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor) -> None:
+def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     B, H, L = x.u.shape
     device = x.u.device
     n1, n2 = plan.factors
@@ -116,18 +115,19 @@ def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor) 
     # 5.4, 4.3 against 4.5 ps a sample. With a history there is no room for them (H200).
     keep = plan.history == 0 and n2 >= 32
     blocks_kernel[(H, triton.cdiv(B * blocks, steps))](
-        x.u, x.in_gate, x.out_gate, x.out, data, scale, skip, x.flags,
+        x.u, x.in_gate, x.out_gate, x.out, data, scale, x.skip,
         tables.shifted_dft_matrix(n1, device), tables.block_twiddle(n1, n2, device), tables.dft_matrix(n2, device),
         *x.strides("u", "in_gate", "out_gate", "out"),
         L, blocks, steps, B * blocks, 0,
-        N1=n1, N2=n2, HISTORY=plan.history, SKIP=x.scale_like is not None, CHECK=x.check, KEEP=keep, **x.gates,
+        N1=n1, N2=n2, HISTORY=plan.history, KEEP=keep, **x.gates, **x.skips,
         num_warps=4, **({} if keep or n2 < 64 else {"maxnreg": 168}),
     )  # fmt: skip
 
 
-def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor) -> None:
+def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     B, H, _ = x.u.shape
     group = max(1, min(H, PLANE_BYTES // (B * plan.n * 4)))
+    skip = x.skip / scale * GAIN if x.skips["SKIP"] else scale
     planes = torch.empty(2, group * B * plan.n, dtype=torch.float16, device=x.u.device)
     for first in range(0, H, group):
         _pass_through(x, plan, data, scale, skip, planes, first, min(group, H - first))
@@ -142,10 +142,11 @@ def _pass_through(
     n1, m = plan.factors[0], plan.n // plan.factors[0]
     stretches = plan.n // ROW
     device = x.u.device
-    steps = _steps(rows, m // COLUMNS)
-    shape = {"T1": tile(n1), "C": COLUMNS}
-    constants = (tile(n1), COLUMNS, tables.SHIFT)
-    grid = (m // COLUMNS, triton.cdiv(rows, steps))
+    width = columns(n1)
+    steps = _steps(rows, m // width)
+    shape = {"T1": tile(n1), "C": width}
+    constants = (tile(n1), width, tables.SHIFT)
+    grid = (m // width, triton.cdiv(rows, steps))
     twiddle = tables.outer_twiddle(n1, m, *constants, device)
     outer_forward_kernel[grid](
         x.u, x.in_gate, planes[0], planes[1], tables.outer_matrices(n1, m, *constants, False, device), twiddle,
@@ -154,36 +155,42 @@ def _pass_through(
     )  # fmt: skip
     if len(plan.factors) == 4:
         _middle(planes, plan, rows, inverse=False)
-    steps = _steps(rows * stretches, 1)
-    inner_kernel[(triton.cdiv(rows * stretches, steps),)](
-        planes[0], planes[1], data, scale, skip,
+    work = rows * stretches
+    share = _steps(work, 1)
+    inner_kernel[(triton.cdiv(work, share),)](
+        planes[0], planes[1], data, skip,
         tables.dft_matrix(INNER, device), tables.inner_twiddle(INNER, GAIN, device),
-        B, first, stretches, steps, rows * stretches, 0, GAIN,
-        N=INNER, SKIP=x.scale_like is not None, num_warps=4, maxnreg=168,
+        B, first, stretches, share, work, 0,
+        N=INNER, **x.skips, num_warps=4,
     )  # fmt: skip
     if len(plan.factors) == 4:
         _middle(planes, plan, rows, inverse=True)
-    steps = _steps(rows, m // COLUMNS)
     outer_inverse_kernel[grid](
-        planes[0], planes[1], x.out_gate, x.out, scale, x.flags,
+        planes[0], planes[1], x.out_gate, x.out, scale,
         tables.outer_matrices(n1, m, *constants, True, device), twiddle,
         *x.strides("out_gate", "out"), B, first, L, n1, m, rows, steps,
-        **shape, OUT_GATED=x.gates["OUT_GATED"], CHECK=x.check, num_warps=4,
+        **shape, OUT_GATED=x.gates["OUT_GATED"], num_warps=4,
     )  # fmt: skip
 
 
 def _middle(planes: Tensor, plan: Plan, rows: int, *, inverse: bool) -> None:
     n1 = plan.factors[1]
     rows *= plan.factors[0]
-    steps = _steps(rows, ROW // COLUMNS)
-    constants = (tile(n1), COLUMNS, 0.0)
-    middle_kernel[(ROW // COLUMNS, triton.cdiv(rows, steps))](
+    width = columns(n1)
+    steps = _steps(rows, ROW // width)
+    constants = (tile(n1), width, 0.0)
+    middle_kernel[(ROW // width, triton.cdiv(rows, steps))](
         planes[0], planes[1],
         tables.outer_matrices(n1, ROW, *constants, inverse, planes.device),
         tables.outer_twiddle(n1, ROW, *constants, planes.device),
         n1, ROW, rows, steps,
-        T1=tile(n1), C=COLUMNS, INVERSE=inverse, num_warps=4,
+        T1=tile(n1), C=width, INVERSE=inverse, num_warps=4,
     )  # fmt: skip
+
+
+def columns(rows: int) -> int:
+    """Columns of an outer tile of some rows: 4096 values and runs of 128 bytes or more, of which the rows fill most."""
+    return 64 if rows > 16 else 128 if rows > 8 else 256
 
 
 def _steps(work: int, programs: int) -> int:

@@ -90,15 +90,15 @@ def middle_kernel(
 
 @triton.jit
 def inner_kernel(
-    real_ptr, imaginary_ptr, spectrum_ptr, scale_ptr, skip_ptr, matrix_ptr, twiddle_ptr,
-    B, H0, NJ, STEPS, TOTAL, ZERO, GAIN,
+    real_ptr, imaginary_ptr, spectrum_ptr, skip_ptr, matrix_ptr, twiddle_ptr,
+    B, H0, NJ, STEPS, TOTAL, ZERO,
     N: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
     """Planes into planes, in place: every stretch of N * N values convolved circularly by its part of the spectrum.
 
     Stretch j (of NJ) of all B rows of a channel are done one after the other, while their spectrum is in the cache.
     t * ZERO (ZERO is 0, but the compiler does not know) keeps the twiddles from being held in registers, which are
-    worth more as room for another program. The forward twiddle is smaller by GAIN, and the spectrum larger.
+    worth more as room for another program. skip_ptr (H,) is in the units of the spectrum.
     """
     P: tl.constexpr = N * N
     i_c = tl.program_id(0)
@@ -107,7 +107,7 @@ def inner_kernel(
     c = tl.load(matrix_ptr + o_p)
     s = tl.load(matrix_ptr + P + o_p)
     m = tl.load(matrix_ptr + 2 * P + o_p)
-    for step in tl.range(0, tl.minimum(STEPS, TOTAL - i_c * STEPS)):
+    for step in tl.range(0, tl.minimum(STEPS, TOTAL - i_c * STEPS), num_stages=1):
         t = i_c * STEPS + step
         hj = t // B
         h = hj // NJ
@@ -123,8 +123,7 @@ def inner_kernel(
         kr = tl.load(spectrum_ptr + o_k)
         ki = tl.load(spectrum_ptr + P + o_k)
         if SKIP:
-            skip = tl.load(skip_ptr + H0 + h).to(tl.float32) / tl.load(scale_ptr + H0 + h) * GAIN
-            dr, di = multiply(ur, ui, kr.to(tl.float32) + skip, ki)
+            dr, di = multiply(ur, ui, kr.to(tl.float32) + tl.load(skip_ptr + H0 + h), ki)
         else:
             dr, di = multiply(ur, ui, kr, ki)
         er, ei = right_product(dr, di, c, m, s)
@@ -138,10 +137,10 @@ def inner_kernel(
 
 @triton.jit
 def outer_inverse_kernel(
-    real_ptr, imaginary_ptr, out_gate_ptr, y_ptr, scale_ptr, flag_ptr, matrix_ptr, twiddle_ptr,
+    real_ptr, imaginary_ptr, out_gate_ptr, y_ptr, scale_ptr, matrix_ptr, twiddle_ptr,
     o_b, o_h, y_b, y_h,
     B, H0, L, N1, M, ROWS, STEPS,
-    T1: tl.constexpr, C: tl.constexpr, OUT_GATED: tl.constexpr, CHECK: tl.constexpr,
+    T1: tl.constexpr, C: tl.constexpr, OUT_GATED: tl.constexpr,
 ):  # fmt: skip
     """Planes into real signals: the inverse of outer_forward_kernel, of which only the real part is wanted."""
     i_a = tl.program_id(0)
@@ -168,14 +167,4 @@ def outer_inverse_kernel(
         b = (row % B).to(tl.int64)
         h = (H0 + row // B).to(tl.int64)
         y *= tl.load(scale_ptr + h)
-        store_gated(
-            y,
-            y_ptr,
-            out_gate_ptr,
-            flag_ptr + h,
-            b * y_b + h * y_h + o_y,
-            b * o_b + h * o_h + o_y,
-            m_y,
-            OUT_GATED,
-            CHECK,
-        )
+        store_gated(y, y_ptr, out_gate_ptr, b * y_b + h * y_h + o_y, b * o_b + h * o_h + o_y, m_y, OUT_GATED)

@@ -21,7 +21,7 @@ BLOCKS = ((64, 16), (64, 32), (64, 64))
 LARGEST_OUTER = 64
 LONGEST = LARGEST_OUTER * LARGEST_OUTER * ROW
 LONGEST_DIRECT = 2048
-MOST_HISTORY = 1
+MOST_HISTORY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Plan:
 
     def __str__(self) -> str:
         name = " x ".join(map(str, self.factors))
-        return name + " + previous" * self.history if name else "direct"
+        return f"{name} + {self.history} before" if self.history else name or "direct"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,12 @@ TOLERANCE = {torch.float16: 1e-3, torch.bfloat16: 2.5e-3 if GPU else 5e-3}
 
 DIRECT = Plan("direct")
 BLOCKS = [Plan("blocks", factors, history) for factors in ((64, 16), (64, 32), (64, 64)) for history in (0, 1)]
+LONGER = [Plan("blocks", (64, 16), 2), Plan("blocks", (64, 16), 3), Plan("blocks", (64, 32), 3)]
 CASES = [
     *[(DIRECT, *shape) for shape in ((1, 1, 1, 1), (2, 3, 7, 9), (3, 2, 300, 300), (70, 1, 129, 64), (1, 2, 1000, 65))],
-    *[(plan, 2, 2, plan.n * (plan.history + 1) - 5, plan.n * (plan.history + 1)) for plan in BLOCKS],
-    *[(plan, 1, 2, 3 * plan.n - 1, plan.n) for plan in BLOCKS if plan.history],
-    (BLOCKS[0], 1, 1, 3, 2),
+    *[(plan, 2, 2, plan.n * (plan.history + 1) - 5, plan.n * (plan.history + 1)) for plan in BLOCKS + LONGER],
+    *[(plan, 2, 1, 6 * plan.n - 1, plan.n * plan.history) for plan in BLOCKS + LONGER if plan.history],
+    (BLOCKS[0], 1, 1, 9, 5),
     (Plan("passes", (3, 64, 64)), 2, 2, 3 * 4096 - 7, 3 * 4096),
     (Plan("passes", (2, 3, 64, 64)), 1, 1, 6 * 4096 - 4099, 20_000),
 ]
@@ -39,7 +40,7 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     if not GPU:
         from genoconv.kernels.monarch import launch
 
-        monkeypatch.setattr(launch, "COLUMNS", 512)
+        monkeypatch.setattr(launch, "columns", lambda rows: 512)
 
 
 def operands(B: int, H: int, L: int, K: int, dtype: torch.dtype = torch.float16, mean: float = 0.0) -> dict[str, Any]:
