@@ -25,7 +25,7 @@ from genoconv.model.operator import HyenaOperator, count_taps
 CACHE_BYTES = 512 << 20
 """Of spectra and features together, per model. All 4 layers of small-32k at its full length are 268 MB."""
 
-_FEATURE_ROWS = 16384
+_CHUNK_TAPS = 16384
 _TAPS_BYTES = 16 << 20
 
 
@@ -76,7 +76,7 @@ class FilterBank:
         step = max(1, _TAPS_BYTES // (4 * count))
         for start in range(0, config.d_model, step):
             at = slice(start, start + step)
-            taps = operator.long_filter.taps(features, at)
+            taps = make_taps(operator.long_filter, features, at)
             fftconv(v[:, at], taps, skip[at], out_gate=gate[:, at], out=v[:, at])
 
     def _spectrum(
@@ -92,7 +92,7 @@ class FilterBank:
         count = count_taps(config.l_max, rounded, filter_length)
         key = (layer, count, rounded)
         if key not in self._spectra:
-            taps = long_filter.taps(make_features(long_filter, count), slice(None))
+            taps = make_taps(long_filter, make_features(long_filter, count), slice(None))
             spectrum = prepare(taps, rounded, dtype=dtype)
             while self._spectra and self.nbytes + spectrum.nbytes > self.budget:
                 self._spectra.popitem(last=False)
@@ -161,7 +161,19 @@ def features_bytes(config: HyenaConfig, length: int, filter_length: int | None) 
 def make_features(long_filter: ImplicitFilter, count: int) -> Tensor:
     """`long_filter.features(0, count)`, a few thousand positions at a time: no more memory than the result."""
     features = long_filter.freq.new_empty(count, len(long_filter.freq))
-    for first in range(0, count, _FEATURE_ROWS):
-        last = min(first + _FEATURE_ROWS, count)
+    for first in range(0, count, _CHUNK_TAPS):
+        last = min(first + _CHUNK_TAPS, count)
         features[first:last] = long_filter.features(first, last)
     return features
+
+
+def make_taps(long_filter: ImplicitFilter, features: Tensor, channels: slice) -> Tensor:
+    """`long_filter.taps(features, channels)`, a few thousand positions at a time, which stay in the cache."""
+    rates, weight = -long_filter.deltas[channels].abs()[:, None], long_filter.outer.weight[channels]
+    taps = features.new_empty(len(rates), len(features))
+    for first in range(0, len(features), _CHUNK_TAPS):
+        part = taps[:, first : first + _CHUNK_TAPS]
+        torch.mul(rates, long_filter.positions.t[first : first + part.shape[1], 0], out=part)
+        part.exp_().add_(long_filter.shift)
+        part.mul_(weight @ features[first : first + _CHUNK_TAPS].t())
+    return taps
