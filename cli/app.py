@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from genoconv import __version__
-from genoconv.cli import bench, embed, errors, info, models, train, verify
+from genoconv.cli import bench, embed, errors, info, merge, models, train, verify
 
 app = typer.Typer(
     name="genoconv",
@@ -18,6 +18,7 @@ app = typer.Typer(
     "4 environment (disk, memory, device, model); 75 interrupted, start it again; 130 Ctrl-C.",
 )
 app.command("embed")(embed.embed)
+app.command("merge")(merge.merge)
 app.command("info")(info.info)
 app.command("verify")(verify.verify)
 app.command("train")(train.train)

@@ -1,7 +1,6 @@
 """`genoconv embed`: FASTA in, one HDF5 file of embeddings out."""
 
-import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genoconv.cli import options
-from genoconv.cli.errors import PARTIAL
+from genoconv.cli.words import print_estimate, print_failures, print_resumed, print_start, print_summary, tell
 from genoconv.errors import UsageError
 
 if TYPE_CHECKING:
-    from genoconv.runs.estimate import Estimate
     from genoconv.runs.job import Job, Summary
 
-FAILURES_SHOWN = 20
-"""Failed records named on stderr; the file's provenance names all."""
+LARGEST_MARGIN = 30.0
+"""Seconds before the end of --time-limit at which a run stops: Slurm leaves as much between SIGTERM and SIGKILL."""
 
 
 class Pooling(StrEnum):
@@ -111,7 +109,7 @@ def embed(
     duplicates: Annotated[
         Duplicates, typer.Option("--duplicates", help="What becomes of a repeated id.")
     ] = Duplicates.ERROR,
-    device: options.Device = "auto",
+    device: options.Devices = "auto",
     threads: options.Threads = None,
     batch_bases: Annotated[
         str,
@@ -120,6 +118,28 @@ def embed(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, predict rows, disk, memory and time; write nothing.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N|auto",
+            help="Do the I-th of N shares of the input, balanced by bases, into NAME.shard-I-of-N.h5 (genoconv merge "
+            "joins them); auto: as a Slurm array, srun or torchrun says.",
+        ),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away what an interrupted run of this output has done.")
+    ] = False,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(metavar="2h30m|HH:MM:SS", help="Stop in time, with exit code 75; start again to go on."),
+    ] = None,
+    commit_every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.0, help="Finished records are safe on the disk after so long.")
+    ] = 60.0,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End the run at the first record that fails.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write how the run went, however it ends.")
+    ] = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -128,11 +148,13 @@ def embed(
     Letters are upper-cased; U becomes T, other IUPAC codes become N, and both are counted. Nothing is cut: a record of
     any length is embedded whole. A record's numbers do not depend on the other records.
     """
-    from genoconv.embed import check_outputs, prepare, run
+    from genoconv.embed import already_done, check_outputs, prepare
     from genoconv.inputs.letters import LetterPolicy
+    from genoconv.runs.devices import own_device
     from genoconv.runs.estimate import estimate
     from genoconv.runs.job import EmbedSettings
-    from genoconv.runs.progress import Progress
+    from genoconv.runs.report import PARTIAL, RunReport, write_failures
+    from genoconv.runs.shards import WHOLE, read_shard, shard_path
     from genoconv.runs.signals import stop_on_signals
 
     settings = EmbedSettings(
@@ -142,6 +164,8 @@ def embed(
         device=device,
         threads=threads,
         batch_bases=batch_size(batch_bases),
+        fail_fast=fail_fast,
+        commit_every=commit_every,
         letters=LetterPolicy(strict=strict, gaps=gaps.value),
         duplicates=duplicates.value,
         regions=tuple(region or ()),
@@ -155,28 +179,53 @@ def embed(
         settings = replace(settings, poolings=tuple(kind.value for kind in pool))
     if layer:
         settings = replace(settings, layers=tuple(layer))
-    target = output or default_output(fasta)
-    with stop_on_signals():
+    mine = read_shard(shard) if shard else WHOLE
+    if mine.count > 1:
+        settings = replace(settings, device=own_device(device, mine))
+    target = shard_path(output or default_output(fasta), mine)
+    with RunReport(report, settings, target) as told, stop_on_signals(after=working_time(time_limit)):
         if not dry_run:
             check_outputs(target, settings, overwrite=force)
-        job = prepare(fasta, settings, tell=None if quiet else tell)
+        told.job = job = prepare(fasta, settings, shard=mine, tell=None if quiet else tell)
         if dry_run:
             print_estimate(job, estimate(job), target)
-        else:
-            if not quiet:
-                print_start(job)
-            with Progress(int(job.lengths.sum()), quiet=quiet) as progress:
-                summary = run(job, target, overwrite=force, advance=progress.advance)
-            if not quiet:
-                print_summary(summary)
-    print_failures(job)
+            print_failures(job, None)
+            raise typer.Exit(PARTIAL if job.failures else 0)
+        done = already_done(job, target, overwrite=force)
+        told.summary = summary = done or compute(job, target, force=force, restart=restart, quiet=quiet)
+        table = write_failures(target, [asdict(failure) for failure in job.failures])
+    if not quiet:
+        print_summary(summary)
+    print_failures(job, table)
     if job.failures:
         raise typer.Exit(PARTIAL)
 
 
-def tell(line: str) -> None:
-    """Say something on stderr."""
-    print(f"genoconv: {line}", file=sys.stderr)
+def compute(job: "Job", target: Path, *, force: bool, restart: bool, quiet: bool) -> "Summary":
+    """Run the job, and say how far it is."""
+    from genoconv.embed import run
+    from genoconv.runs.progress import Progress
+
+    if not quiet:
+        print_start(job)
+    with Progress(int(job.lengths.sum()), quiet=quiet) as progress:
+
+        def resumed(rows: int, bases: int) -> None:
+            progress.skip(bases)
+            if not quiet:
+                print_resumed(rows)
+
+        return run(job, target, overwrite=force, restart=restart, advance=progress.advance, resumed=resumed)
+
+
+def working_time(limit: str | None) -> float | None:
+    """Seconds until the run has to stop computing, so that it has committed and ended within --time-limit."""
+    from genoconv.runs.progress import read_duration
+
+    if limit is None:
+        return None
+    seconds = read_duration(limit)
+    return seconds - min(LARGEST_MARGIN, seconds / 10)
 
 
 def batch_size(text: str) -> int | None:
@@ -201,61 +250,3 @@ def default_output(fasta: list[str]) -> Path:
     for ending in (".gz", ".bgz", ".bgzf"):
         name = name.removesuffix(ending)
     return Path(f"{Path(name).stem or name}.h5")
-
-
-def print_start(job: "Job") -> None:
-    """Say what will be computed, with what and where."""
-    from genoconv.runs.devices import describe
-
-    bases = int(job.lengths.sum())
-    tell(f"{len(job.rows):,} records, {bases:,} bases; model {job.source.name} on {describe(job.device)}")
-    replaced = {letter: count for letter, count in job.inputs.replaced.items() if count}
-    if replaced:
-        told = ", ".join(f"{letter} {count:,}" for letter, count in sorted(replaced.items()))
-        tell(f"letters replaced or dropped: {told}")
-    for skipped in job.inputs.skipped[:FAILURES_SHOWN]:
-        tell(f"skipped: {skipped.where}: {skipped.reason}")
-    longer = int((job.lengths > job.model.config.l_max).sum())
-    if longer:
-        tell(
-            f"{longer:,} records are longer than the {job.model.config.l_max:,} positions of the model's filters; "
-            "they are embedded whole, and marked longer_than_trained"
-        )
-
-
-def print_summary(summary: "Summary") -> None:
-    """Say what was done."""
-    from genoconv.outputs.formats import tokens_path
-    from genoconv.runs.progress import duration
-
-    rate = summary.bases / max(summary.seconds, 1e-9)
-    tell(f"{summary.records:,} records, {summary.bases:,} bases in {duration(summary.seconds)} ({rate:,.0f} bases/s)")
-    tell(f"wrote {summary.output}")
-    if summary.tokens is not None:
-        tell(f"wrote {summary.tokens}")
-    elif tokens_path(summary.output).exists():
-        tell(f"note: {tokens_path(summary.output)} is from an earlier run and does not belong to this file")
-
-
-def print_failures(job: "Job") -> None:
-    """Name the records without a row, and why."""
-    for failure in job.failures[:FAILURES_SHOWN]:
-        tell(f"failed: {failure.where}: {failure.reason}")
-    if len(job.failures) > FAILURES_SHOWN:
-        rest = len(job.failures) - FAILURES_SHOWN
-        tell(f"and {rest:,} more; genoconv info --json names all of them")
-    if job.failures:
-        tell(f"{len(job.failures):,} records failed; the others are complete")
-
-
-def print_estimate(job: "Job", expected: "Estimate", output: Path) -> None:
-    """Print the prediction of --dry-run on stdout."""
-    from genoconv.runs.devices import describe
-    from genoconv.runs.progress import duration, size
-
-    print(f"rows            {expected.rows:,} ({len(job.failures):,} records would fail)")
-    print(f"bases           {expected.bases:,} (longest record {expected.longest:,}; padding {expected.padding:.1%})")
-    print(f"output          {output}, {size(expected.bytes_on_disk)} on disk")
-    print(f"memory          {size(expected.memory)} beside program and model, batches of {job.batch_bases:,} bases")
-    print(f"time            {duration(expected.seconds)} at {expected.bases_per_second:,.0f} bases/s")
-    print(f"model, device   {job.source.name} on {describe(job.device)}")

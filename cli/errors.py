@@ -8,9 +8,6 @@ from genoconv.errors import GenoconvError
 UNEXPECTED = 1
 """Exit code of a fault of the program itself."""
 
-PARTIAL = 3
-"""Exit code of a run that finished, but some records could not be embedded."""
-
 
 def report(error: BaseException, *, debug: bool) -> int:
     """Tell a person what went wrong, on stderr.

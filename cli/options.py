@@ -8,6 +8,15 @@ import typer
 Device = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute; auto: a GPU if there is one.")
 ]
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        "--devices",
+        metavar="auto|cpu|cuda|cuda:N|all|LIST",
+        help="Where to compute; auto: a GPU if there is one; all GPUs, or a list with commas: a process on each.",
+    ),
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads [default: all this job may use].")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing output, once the new one is complete.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors are still told.")]

@@ -1,43 +1,49 @@
-"""The whole flow on one page: FASTA records -> batches -> hidden states -> pooled rows -> one HDF5 file."""
+"""The whole flow on one page: FASTA records -> units of work -> pooled rows, in parts -> one HDF5 file."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from genoconv.errors import InputError
-from genoconv.inputs.batches import plan_batches, pool
+from genoconv.errors import GenoconvError, InputError, OutputError
+from genoconv.inputs.batches import plan_units
 from genoconv.inputs.fasta import Record
 from genoconv.inputs.places import Region, parse_region, read_regions
 from genoconv.inputs.scan import scan
-from genoconv.inputs.tokens import encode, pad_batch
-from genoconv.model.inference import hidden_states, layer_indices
 from genoconv.model.names import resolve
-from genoconv.model.pretrained import load_model
+from genoconv.outputs.assembly import copy_matrices, copy_tokens
 from genoconv.outputs.atomic import AtomicFile
-from genoconv.outputs.formats import tokens_path
-from genoconv.outputs.hdf5 import Categorical
-from genoconv.outputs.pooling import pool as pool_states
+from genoconv.outputs.formats import ROW_COLUMN, predicted_bytes, predicted_token_bytes, tokens_path
+from genoconv.outputs.hdf5 import Array, Categorical, Column
+from genoconv.outputs.inspection import read_info
+from genoconv.outputs.parts import Parts, parts_path
 from genoconv.outputs.store import EmbeddingWriter
 from genoconv.outputs.tokens import TokenWriter
-from genoconv.runs.devices import choose_device, free_unused, is_out_of_memory, use_threads
+from genoconv.runs.compute import Done, Unit, failed_fast, make_engine, no_memory, work
+from genoconv.runs.devices import choose_devices, use_threads
 from genoconv.runs.job import EmbedSettings, Failure, Job, Summary
-from genoconv.runs.memory import batch_budget, fits
-from genoconv.runs.provenance import provenance
+from genoconv.runs.memory import fits, unit_budget
+from genoconv.runs.provenance import computes, description, differences, provenance
+from genoconv.runs.shards import WHOLE, Shard, deal
+from genoconv.runs.workers import Errand, work_on_all
 
-LOOKAHEAD_BASES = 1 << 26
-"""Records read ahead, from which batches of like length are made: 64 MB of sequence in memory."""
 
-
-def prepare(inputs: Sequence[str | Path], settings: EmbedSettings, *, tell: Callable[[str], None] | None = None) -> Job:
-    """Read and check the whole input once, load the model, and size the batches.
+def prepare(
+    inputs: Sequence[str | Path],
+    settings: EmbedSettings,
+    *,
+    shard: Shard = WHOLE,
+    tell: Callable[[str], None] | None = None,
+) -> Job:
+    """Read and check the whole input once, load the model, and divide the work.
 
     Args:
         inputs: FASTA files, plain or compressed; "-" is standard input.
         settings: What is asked for.
+        shard: The share of the input that is to be done.
         tell: Told what takes long before the work proper: a model that is being downloaded. None: say nothing.
 
     Raises:
@@ -47,20 +53,27 @@ def prepare(inputs: Sequence[str | Path], settings: EmbedSettings, *, tell: Call
         EnvironmentProblem: The device is not there.
     """
     use_threads(settings.threads)
-    device = choose_device(settings.device)
+    devices = choose_devices(settings.device)
     source = resolve(settings.model, report=tell, progress=tell is not None)
     found = scan(inputs, settings.letters, duplicates=settings.duplicates, regions=wanted_regions(settings))
-    model = load_model(source.path, device=device)
-    layers = layer_indices(model.config, settings.layers)
-    possible = fits(found.lengths, model.config, device, settings.filter_length)
+    engine = make_engine(settings, source.path, devices[0], int(found.lengths.max(initial=1)))
+    possible = fits(found.lengths, engine.model.config, devices[0], settings.filter_length)
     failures = [Failure(bad.id, bad.where, bad.reason) for bad in found.failures]
-    failures += [_no_memory(found.ids[row], int(found.lengths[row])) for row in np.flatnonzero(~possible)]
+    impossible = np.flatnonzero(~possible).tolist()
+    failures += [no_memory(found.ids[row], int(found.lengths[row]), row) for row in impossible]
     if not possible.any():
         first = f"; the first: {failures[0].where}: {failures[0].reason}" if failures else ""
         raise InputError(f"no record of the input can be embedded ({len(failures)} failed{first})")
-    longest = int(found.lengths[possible].max())
-    budget = settings.batch_bases or batch_budget(model.config, device, settings.filter_length, longest)
-    return Job(settings, found, np.flatnonzero(possible), failures, source, model, device, layers, budget)
+    if failures and settings.fail_fast:
+        raise failed_fast(failures[0])
+    unit_bases = settings.batch_bases or unit_budget(found.total_bases, devices[0])
+    pools = share(plan_units(found.lengths, unit_bases), found.lengths, shard)
+    mine = np.zeros(len(found.ids), dtype=bool)
+    for unit in chain.from_iterable(pools):
+        mine[unit] = True
+    failures = [failure for failure in failures if (shard.index == 1 if failure.row < 0 else mine[failure.row])]
+    rows = np.flatnonzero(mine & possible)
+    return Job(settings, found, shard, unit_bases, pools, rows, failures, source, devices, engine)
 
 
 def wanted_regions(settings: EmbedSettings) -> list[Region] | None:
@@ -73,152 +86,244 @@ def wanted_regions(settings: EmbedSettings) -> list[Region] | None:
     return wanted
 
 
+def share(pools: Sequence[Sequence[Array]], lengths: Array, shard: Shard) -> list[list[Array]]:
+    """The units of one shard, pool by pool."""
+    units = list(chain.from_iterable(pools))
+    mine = set(deal(units, lengths, shard))
+    numbered = enumerate(units)
+    return [[unit for number, unit in islice(numbered, len(pool)) if number in mine] for pool in pools]
+
+
 def check_outputs(output: Path, settings: EmbedSettings, *, overwrite: bool) -> None:
-    """Find out at once, before the input is read, that the output cannot be written or is there already.
+    """Find out at once, before the input is read, that the output cannot be written or is something else.
 
     Raises:
         OutputError: As said.
     """
     for path in (output, tokens_path(output)) if settings.tokens else (output,):
-        AtomicFile(path, overwrite=overwrite).discard()
+        AtomicFile(path, overwrite=overwrite or _is_ours(path)).discard()
+
+
+def already_done(job: Job, output: Path, *, overwrite: bool) -> Summary | None:
+    """What an earlier start of the same run made, or None if its output is not there or is to be replaced.
+
+    Raises:
+        OutputError: The output is there, and of another run.
+    """
+    if overwrite or not output.exists():
+        return None
+    info = read_info(output)
+    changed = differences(info.provenance, description(job))
+    tokens = tokens_path(output) if job.settings.tokens else None
+    if changed or (tokens is not None and not tokens.exists()):
+        raise OutputError(
+            f"the output exists already, and is of another run: {changed[0] if changed else f'{tokens} is missing'}",
+            where=str(output),
+            fix="Add --force to replace it, or name another.",
+        )
+    with Parts(output) as parts:
+        parts.remove()
+    job.failures = [Failure(**failure) for failure in info.provenance["failures"]]
+    bases = int(job.lengths.sum())
+    return Summary(output, tokens, info.records, bases, info.records, 0, 0.0, job.failures, job.inputs.replaced)
 
 
 def run(
-    job: Job, output: Path, *, overwrite: bool = False, advance: Callable[[int], None] = lambda bases: None
+    job: Job,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    advance: Callable[[int], None] = lambda bases: None,
+    resumed: Callable[[int, int], None] = lambda rows, bases: None,
 ) -> Summary:
-    """Embed every record of the job and write the file.
+    """Embed every record of the job that no earlier start has done, and write the file.
 
     Args:
         job: From `prepare`.
-        output: The HDF5 file; it appears under this name only when it is complete.
+        output: The HDF5 file; it appears under this name only when it is complete. Beside it, until then, lies a folder
+            with the parts that are done.
         overwrite: Replace an existing output.
+        restart: Throw away what an earlier start has done.
         advance: Told the number of bases just done.
+        resumed: Told the number of rows and bases that were done before.
 
     Returns:
         What was done; records that failed are named there and in the file's provenance.
 
     Raises:
-        OutputError: The output exists, or cannot be written.
+        OutputError: The output exists, cannot be written, or parts of another run are there.
         InputError: The input changed since it was checked.
+        Interrupted: By a signal; what is done is kept.
     """
     start = time.monotonic()
-    failed: list[int] = []
-    with ExitStack() as files:
-        store = files.enter_context(_open_store(job, output, overwrite=overwrite))
-        tokens = files.enter_context(_open_tokens(job, output, overwrite=overwrite)) if job.settings.tokens else None
-        for rows, records in batches(job):
-            failed += embed_batch(job, rows, records, store, tokens)
-            advance(sum(len(record) for record in records))
-        described = provenance(job, seconds=time.monotonic() - start)
-        if tokens is not None:
-            tokens.commit(described, omit=failed)
-        store.commit(described, omit=failed)
-    done = np.delete(job.lengths, failed)
+    with open_parts(job, output, overwrite=overwrite, restart=restart) as parts:
+        done = parts.done(len(job.inputs.ids))
+        before = int(done.sum())
+        bases_before = int(job.inputs.lengths[done].sum())
+        resumed(before, bases_before)
+        with closing(computed(job, parts, ~done)) as work_done:  # what is finished is committed, however this ends
+            for finished in work_done:
+                job.failures += finished.failures
+                advance(finished.bases)
+        parts.refresh()
+        rows = assemble(job, parts, output, overwrite=overwrite, start=start)
+        parts.remove()
+    bases = int(job.inputs.lengths[rows].sum())
     return Summary(
         output=output,
-        tokens=tokens_path(output) if tokens is not None else None,
-        records=len(done),
-        bases=int(done.sum()),
+        tokens=tokens_path(output) if job.settings.tokens else None,
+        records=len(rows),
+        bases=bases,
+        resumed=before,
+        bases_computed=bases - bases_before,
         seconds=time.monotonic() - start,
         failures=job.failures,
         replaced=job.inputs.replaced,
     )
 
 
-def batches(job: Job) -> Iterator[tuple[np.ndarray, list[Record]]]:
-    """The records of the job in batches of like length: rows (k,) and the k records."""
-    kept = set(job.rows.tolist())
-    records = (record for place, record in enumerate(job.inputs.records()) if place in kept)
-    first_row = 0
-    for group in pool(records, LOOKAHEAD_BASES):
-        for places in plan_batches([len(record) for record in group], job.batch_bases):
-            yield first_row + places, [group[place] for place in places]
-        first_row += len(group)
+def open_parts(job: Job, output: Path, *, overwrite: bool = False, restart: bool = False) -> Parts:
+    """The parts of an earlier start of the same run, or none yet.
+
+    Raises:
+        OutputError: Parts of another run are there, or there is no room for parts and output.
+    """
+    AtomicFile(output, overwrite=overwrite, needed_bytes=0 if parts_path(output).exists() else _needed(job)).discard()
+    parts = Parts(output, restart=restart)
+    try:
+        described = description(job)
+        changed = [] if parts.description is None else differences(parts.description, described)
+        if changed:
+            raise OutputError(
+                f"an unfinished run of this output is another one: {'; '.join(changed)}",
+                where=str(parts.folder),
+                fix="Go on with the earlier settings and input, add --restart to start over, or name another output.",
+            )
+        if parts.description is None:
+            parts.describe(described)
+    except BaseException:
+        parts.close()
+        raise
+    return parts
 
 
-def embed_batch(
-    job: Job, rows: np.ndarray, records: Sequence[Record], store: EmbeddingWriter, tokens: TokenWriter | None
-) -> list[int]:
-    """Embed records together and write their rows; when memory runs out, in halves, down to one record at a time.
+def computed(job: Job, parts: Parts, wanted: Array) -> Generator[Done]:
+    """Compute what is wanted of the job, on its one device or on all of them; the results go to the parts."""
+    if len(job.devices) == 1:
+        writer = parts.writer(0, about=computes(job.engine), interval=job.settings.commit_every)
+        return work(job.engine, units(job, wanted), writer)
+    errand = Errand(job.settings, job.source.path, int(job.lengths.max(initial=1)), parts.folder)
+    return work_on_all(errand, job.devices, units(job, wanted))
+
+
+def units(job: Job, wanted: Array) -> Iterator[Unit]:
+    """Read the input again, pool by pool, and yield the wanted rows (a mask over all rows) in their units."""
+    wanted = wanted & np.isin(np.arange(len(wanted)), job.rows)
+    records = enumerate(job.inputs.records())
+    for pool in job.pools:
+        remaining = [unit[wanted[unit]] for unit in pool]
+        held = take(records, {row for unit in remaining for row in unit.tolist()})
+        yield from ((unit, [held[row] for row in unit.tolist()]) for unit in remaining if len(unit))
+
+
+def take(records: Iterator[tuple[int, Record]], rows: set[int]) -> dict[int, Record]:
+    """Read on until all of some rows are found."""
+    held: dict[int, Record] = {}
+    while len(held) < len(rows):
+        row, record = next(records)
+        if row in rows:
+            held[row] = record
+    return held
+
+
+def assemble(job: Job, parts: Parts, output: Path, *, overwrite: bool, start: float) -> Array:
+    """Write the output from the parts, in input order.
 
     Returns:
-        The rows that could not be computed: a single record that does not fit fails, and the rest goes on.
+        The rows of it, ascending.
+
+    Raises:
+        OutputError: A row is missing that has not failed; what is on the disk is not what was written; and others.
     """
-    padded = len(records) * max(len(record) for record in records)
-    if padded <= job.batch_bases or len(records) == 1:
-        try:
-            compute_batch(job, rows, records, store, tokens)
-            return []
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        # Outside the handler: its traceback held the tensors that have to go.
-        free_unused(job.device)
-        if len(records) == 1:
-            job.failures.append(_no_memory(records[0].id, len(records[0])))
-            return [int(rows[0])]
-        job.batch_bases = max(1, padded // 2)
-    half = (len(records) + 1) // 2
-    first = embed_batch(job, rows[:half], records[:half], store, tokens)
-    return first + embed_batch(job, rows[half:], records[half:], store, tokens)
+    done = parts.done(len(job.inputs.ids))
+    failed = {failure.row for failure in job.failures}
+    missing = [row for row in job.rows.tolist() if not done[row] and row not in failed]
+    if missing:
+        raise OutputError(
+            f"{len(missing)} of {len(job.rows)} records were never embedded",
+            where=f"record {job.inputs.ids[missing[0]]}",
+            fix="Start the same command again.",
+        )
+    rows, sources = np.flatnonzero(done), parts.list()
+    described = provenance(job, seconds=time.monotonic() - start, computed_by=[part.about for part in sources])
+    keys = [(pooling, layer) for pooling in job.settings.poolings for layer in job.engine.layers]
+    with ExitStack() as files:
+        store = files.enter_context(_open_store(job, rows, output, overwrite=overwrite))
+        copy_matrices(sources, rows, keys, store)
+        if job.settings.tokens:
+            tokens = files.enter_context(_open_tokens(job, rows, output, overwrite=overwrite))
+            copy_tokens(sources, rows, job.inputs.lengths[rows], tokens)
+            tokens.commit(described)
+        store.commit(described)
+    return rows
 
 
-def compute_batch(
-    job: Job, rows: np.ndarray, records: Sequence[Record], store: EmbeddingWriter, tokens: TokenWriter | None
-) -> None:
-    """Records -> token ids (B, L) -> hidden states (B, L, d), layer by layer -> pooled rows, written."""
-    ids, lengths = pad_batch([encode(record.sequence) for record in records])
-    states = hidden_states(
-        job.model, torch.from_numpy(ids).to(job.device), layers=job.layers, filter_length=job.settings.filter_length
-    )
-    for layer, hidden in states:
-        for pooling in job.settings.poolings:
-            store.write(rows, pooling, layer, pool_states(hidden, lengths.tolist(), pooling).cpu().numpy())
-        if tokens is not None and layer == job.layers[0]:
-            for row, length, states_of_record in zip(rows.tolist(), lengths.tolist(), hidden, strict=True):
-                tokens.write(row, states_of_record[:length].cpu().numpy())
-
-
-def _open_store(job: Job, output: Path, *, overwrite: bool) -> EmbeddingWriter:
+def _open_store(job: Job, rows: Array, output: Path, *, overwrite: bool) -> EmbeddingWriter:
     """The file of pooled rows, with what is known of each record as columns."""
-    found, rows = job.inputs, job.rows
-    sha256 = found.sha256
-    columns = {
-        "length": job.lengths,
+    found, sha256 = job.inputs, job.inputs.sha256
+    lengths, longest = found.lengths[rows], job.engine.model.config.l_max
+    columns: dict[str, Column] = {
+        "length": lengths,
         "start": found.starts[rows],
         "end": found.ends[rows],
         "strand": Categorical([found.strands[row] for row in rows], categories=("+", "-")),
-        "n_fraction": found.n_counts[rows] / np.maximum(job.lengths, 1),
+        "n_fraction": found.n_counts[rows] / np.maximum(lengths, 1),
         "truncated": np.zeros(len(rows), dtype=bool),
-        "longer_than_trained": job.lengths > job.model.config.l_max,
+        "longer_than_trained": lengths > longest,
         "sha256": [sha256[row] for row in rows],
         "source": [found.sources[index] for index in found.source_index[rows]],
     }
+    if job.shard.count > 1:
+        columns[ROW_COLUMN] = rows
     return EmbeddingWriter(
         output,
-        ids=job.ids,
-        d_model=job.model.config.d_model,
+        ids=[found.ids[row] for row in rows],
+        d_model=job.engine.model.config.d_model,
         poolings=job.settings.poolings,
-        layers=job.layers,
+        layers=job.engine.layers,
         dtype=job.settings.dtype,
         obs=columns,
         overwrite=overwrite,
     )
 
 
-def _open_tokens(job: Job, output: Path, *, overwrite: bool) -> TokenWriter:
+def _open_tokens(job: Job, rows: Array, output: Path, *, overwrite: bool) -> TokenWriter:
     """The sibling file with one row per base."""
     return TokenWriter(
         tokens_path(output),
-        ids=job.ids,
-        lengths=job.lengths,
-        d_model=job.model.config.d_model,
-        layer=job.layers[0],
+        ids=[job.inputs.ids[row] for row in rows],
+        lengths=job.inputs.lengths[rows],
+        d_model=job.engine.model.config.d_model,
+        layer=job.engine.layers[0],
         dtype=job.settings.dtype,
         overwrite=overwrite,
     )
 
 
-def _no_memory(record_id: str, length: int) -> Failure:
-    """A record that is too long for the memory there is."""
-    return Failure(record_id, f"{length:,} bases", "it needs more memory than is free")
+def _needed(job: Job) -> int:
+    """Bytes that the parts and the output need together."""
+    width, settings, lengths = job.engine.model.config.d_model, job.settings, job.lengths
+    matrices = len(settings.poolings) * len(job.engine.layers)
+    needed = predicted_bytes(len(lengths), width, matrices=matrices, dtype=settings.dtype)
+    if settings.tokens:
+        needed += predicted_token_bytes(int(lengths.sum()), len(lengths), width, dtype=settings.dtype)
+    return 2 * needed
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is one that an embedding run wrote; of which run, is seen later."""
+    try:
+        return path.is_file() and bool(read_info(path).format)
+    except GenoconvError:
+        return False

@@ -59,12 +59,19 @@ class Interrupted(GenoconvError):
     """A signal ended the run before it was complete; the same command can be started again.
 
     Attributes:
+        signal: What ended it; SIGALRM for a time limit of its own.
         exit_code: 130 after Ctrl-C, 75 ("try again") after any other signal.
     """
 
     exit_code = 75
 
     def __init__(self, signal: Signals) -> None:
-        super().__init__(f"interrupted by {signal.name}", fix="start the same command again")
+        what = "the time limit is near" if signal.name == "SIGALRM" else f"interrupted by {signal.name}"
+        super().__init__(what, fix="start the same command again; it goes on where it stopped")
+        self.signal = signal
         if signal is Signals.SIGINT:
             self.exit_code = 130
+
+    def __reduce__(self) -> "tuple[type[Interrupted], tuple[Signals]]":
+        """Travels between processes as the signal alone."""
+        return type(self), (self.signal,)

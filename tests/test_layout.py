@@ -23,6 +23,7 @@ ALLOWED = {
     "runs": {"errors", "runs", "inputs", "model", "outputs", "kernels"},
     "training": {"errors", "training", "inputs", "model", "kernels", "runs"},
     "embed": {"errors", "inputs", "model", "outputs", "runs", "kernels"},
+    "merge": {"errors", "outputs", "runs"},
 }
 """Which part may import which: downward only. The command line may import everything."""
 

@@ -1,7 +1,6 @@
 """From the lengths of records to batches of similar length that keep within a budget of bases."""
 
-from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,8 @@ from genoconv.errors import UsageError
 # 0.05 makes 25 batches with 3 % padding, 0.1 makes 14 with 8 %, 0.2 makes 8 with 19 %.
 PADDING_SHARE = 0.1
 
-Item = TypeVar("Item", bound=Sized)
+LOOKAHEAD_BASES = 1 << 26
+"""Records read ahead, from which batches of like length are made: 64 MB of sequence in memory."""
 
 
 def plan_batches(
@@ -63,23 +63,28 @@ def padding_waste(lengths: npt.ArrayLike, batches: Iterable[npt.NDArray[np.int64
     return 1 - used / padded if padded else 0.0
 
 
-def pool(records: Iterable[Item], pool_bases: int) -> Iterator[list[Item]]:
-    """Read ahead in pools of about `pool_bases` bases, from which batches of similar length can be planned.
+def plan_units(
+    lengths: npt.ArrayLike, unit_bases: int, *, lookahead_bases: int = LOOKAHEAD_BASES
+) -> list[list[npt.NDArray[np.int64]]]:
+    """Divide a whole input, in order, into pools that fit into memory, and each pool into batches of similar length.
+
+    The plan follows from the lengths and the budget alone: whoever plans the same input gets the same batches.
 
     Args:
-        records: Anything with a length in bases, in input order.
-        pool_bases: A pool ends with the record that reaches this sum, so memory is bounded by it plus one record.
+        lengths: Length of each record in bases, (n,) integers, in input order.
+        unit_bases: Padded bases of one batch.
+        lookahead_bases: A pool ends with the record that reaches this sum.
 
-    Yields:
-        Non-empty lists of records; together all of them in order.
+    Returns:
+        Pools of consecutive records; each a list of index arrays into `lengths`, longest batch first.
     """
-    pending: list[Item] = []
-    bases = 0
-    for record in records:
-        pending.append(record)
-        bases += len(record)
-        if bases >= pool_bases:
-            yield pending
-            pending, bases = [], 0
-    if pending:
-        yield pending
+    sizes = np.asarray(lengths, dtype=np.int64)
+    totals = np.cumsum(sizes)
+    pools = []
+    first = 0
+    while first < len(sizes):
+        before = int(totals[first - 1]) if first else 0
+        end = min(len(sizes), int(np.searchsorted(totals, before + lookahead_bases)) + 1)
+        pools.append([first + batch for batch in plan_batches(sizes[first:end], unit_bases)])
+        first = end
+    return pools

@@ -98,7 +98,7 @@ class AtomicFile:
                 )
             self._refuse_existing()
             self.temporary.replace(self.path)
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
         self.discard()
 
     @contextmanager
@@ -174,7 +174,7 @@ def _refuse_small_disk(path: Path, needed_bytes: int) -> None:
         )
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Forces a folder to the disk; file systems that cannot do so are left alone."""
     handle = os.open(folder, os.O_RDONLY)
     try:

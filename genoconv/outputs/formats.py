@@ -35,6 +35,8 @@ TOKENS = FileFormat(
     "one row per base, in the order of the sequence.",
 )
 TOKENS_SUFFIX = ".tokens.h5"
+ROW_COLUMN = "row"
+"""The column of a shard's file that says which row of the whole input each of its rows is."""
 DTYPES = ("f4", "f2")
 
 # Rows per chunk: the unit that is checked and read. One 256-wide float32 row is 1 KB.

@@ -243,6 +243,34 @@ def read_texts(dataset: h5py.Dataset) -> list[str]:
     return [str(value) for value in dataset.asstr()[:]]
 
 
+def read_column(node: h5py.Group | h5py.Dataset) -> Column:
+    """A column of a table, as `write_table` takes it.
+
+    Raises:
+        ValueError: Its checksum does not agree.
+    """
+    parts = [node["codes"], node["categories"]] if isinstance(node, h5py.Group) else [node]
+    for part in parts:
+        if stored_checksum(part) != part.attrs.get(CHECKSUM):
+            raise ValueError(f"{part.name} is damaged: its checksum does not agree")
+    if isinstance(node, h5py.Group):
+        categories = read_texts(node["categories"])
+        return Categorical([categories[code] for code in node["codes"][:].tolist()], categories)
+    values: Array = node[:]
+    return read_texts(node) if h5py.check_string_dtype(node.dtype) is not None else values
+
+
+def join(columns: Sequence[Column]) -> Column:
+    """Several columns of one kind, one after the other."""
+    categorical = [column for column in columns if isinstance(column, Categorical)]
+    if categorical:
+        return Categorical([value for column in categorical for value in column.values], categorical[0].categories)
+    arrays = [column for column in columns if isinstance(column, np.ndarray)]
+    if arrays:
+        return np.concatenate(arrays)
+    return [value for column in columns if not isinstance(column, Categorical) for value in column]
+
+
 def checksum(values: Array | Sequence[bytes]) -> str:
     """SHA-256 of numbers (their little-endian bytes) or of texts (UTF-8, each followed by a zero byte), in hex."""
     if isinstance(values, np.ndarray):

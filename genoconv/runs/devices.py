@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from genoconv.errors import EnvironmentProblem, UsageError
+from genoconv.runs.shards import Shard, local_rank
 
 
 def choose_device(name: str) -> torch.device:
@@ -29,6 +30,30 @@ def choose_device(name: str) -> torch.device:
             fix="check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu",
         )
     return torch.device("cuda", int(number or 0))
+
+
+def choose_devices(name: str) -> list[torch.device]:
+    """Turn one device, several with commas, or `all` GPUs into devices that are there.
+
+    Raises:
+        UsageError: A name is none of a device, or a GPU is named twice.
+        EnvironmentProblem: A GPU is not there, or none at all.
+    """
+    if name == "all":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        name = ",".join(f"cuda:{number}" for number in range(count)) or "cuda"
+    devices = [choose_device(part) for part in name.split(",")]
+    for device in devices:
+        if device.type == "cuda" and devices.count(device) > 1:
+            raise UsageError(f"--device names {device} twice")
+    return devices
+
+
+def own_device(name: str, shard: Shard) -> str:
+    """The device of one of several processes on a machine: `auto` gives each a GPU of its own, by their ranks."""
+    if name != "auto" or shard.told_by == "--shard" or not torch.cuda.is_available():
+        return name
+    return f"cuda:{local_rank() % torch.cuda.device_count()}"
 
 
 def describe(device: torch.device) -> str:

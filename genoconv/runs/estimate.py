@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genoconv.inputs.batches import padding_waste, plan_batches
+from genoconv.inputs.batches import padding_waste
 from genoconv.model.inference import hidden_states
 from genoconv.outputs.formats import predicted_bytes, predicted_token_bytes
 from genoconv.runs.job import Job
@@ -25,10 +25,10 @@ class Estimate:
         bases: Bases to embed.
         longest: Bases of the longest record.
         padding: Share of the computed positions that hold no base, 0 to 1.
-        bytes_on_disk: Both output files together.
+        bytes_on_disk: Both output files together; as much again is taken by the parts, until the run ends.
         memory: Peak beside the program and the model's weights, in bytes.
         seconds: Time of the run; the speed was measured on random bases just now.
-        bases_per_second: That speed.
+        bases_per_second: That speed, of one device.
     """
 
     rows: int
@@ -43,14 +43,14 @@ class Estimate:
 
 def estimate(job: Job) -> Estimate:
     """Predict a run of the job; embeds a few thousand random bases to measure the speed."""
-    lengths, config, settings = job.lengths, job.model.config, job.settings
-    plan = plan_batches(lengths, job.batch_bases)
-    padding = padding_waste(lengths, plan)
-    largest = max(len(batch) * int(lengths[batch].max()) for batch in plan)
+    lengths, config, settings = job.lengths, job.engine.model.config, job.settings
+    plan = [unit for pool in job.pools for unit in pool]
+    padding = padding_waste(job.inputs.lengths, plan)
+    largest = max(len(unit) * int(job.inputs.lengths[unit].max()) for unit in plan)
     on_disk = predicted_bytes(
         len(lengths),
         config.d_model,
-        matrices=len(settings.poolings) * len(job.layers),
+        matrices=len(settings.poolings) * len(job.engine.layers),
         dtype=settings.dtype,
         id_bytes=sum(map(len, job.ids)) // len(lengths),
     )
@@ -64,19 +64,27 @@ def estimate(job: Job) -> Estimate:
         longest=int(lengths.max()),
         padding=padding,
         bytes_on_disk=on_disk,
-        memory=peak_bytes(config, largest, int(lengths.max()), settings.filter_length),
-        seconds=bases / (1 - padding) / rate,
+        memory=peak_bytes(
+            config,
+            max(min(largest, job.engine.batch_bases), int(lengths.max())),
+            int(lengths.max()),
+            settings.filter_length,
+        ),
+        seconds=bases / (1 - padding) / rate / len(job.devices),
         bases_per_second=rate,
     )
 
 
 def measured_rate(job: Job) -> float:
     """Bases per second of the model on its device, from one short run after a warm-up."""
-    ids = torch.from_numpy(np.random.default_rng(0).integers(7, 11, (1, PROBE_BASES))).to(job.device)
+    engine = job.engine
+    ids = torch.from_numpy(np.random.default_rng(0).integers(7, 11, (1, PROBE_BASES))).to(engine.device)
     seconds = 0.0
     for _ in range(2):
         start = time.perf_counter()
-        for _, hidden in hidden_states(job.model, ids, layers=job.layers, filter_length=job.settings.filter_length):
+        for _, hidden in hidden_states(
+            engine.model, ids, layers=engine.layers, filter_length=job.settings.filter_length
+        ):
             hidden[0, -1].cpu()  # waits for the device
         seconds = time.perf_counter() - start
     return PROBE_BASES / seconds

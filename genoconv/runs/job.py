@@ -12,6 +12,7 @@ from genoconv.inputs.places import ChromosomePrefix
 from genoconv.inputs.scan import DuplicatePolicy, Scan
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.names import DEFAULT_MODEL, ResolvedModel
+from genoconv.runs.shards import Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +27,11 @@ class EmbedSettings:
         filter_length: Taps that the long filters are cut to (None: all).
         dtype: `f4` or `f2`, the type of the stored numbers.
         tokens: Also write one row per base, of the first layer, to a sibling file.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        threads: CPU threads (None: all that the process may use).
-        batch_bases: Padded bases of one batch (None: from the free memory).
+        device: `auto`, `cpu`, `cuda`, `cuda:N`, `all` GPUs, or several of these with commas.
+        threads: CPU threads, of all devices together (None: all that the process may use).
+        batch_bases: Padded bases of one batch (None: by device, input and free memory).
+        fail_fast: The first record that fails ends the run.
+        commit_every: Seconds after which finished rows are safe on the disk.
         letters: What becomes of letters other than A C G T N.
         duplicates: What becomes of a repeated id: `error`, `first`, `number` or `keep`.
         regions: Stretches (`chr:start-end`, 1-based, inclusive) to embed instead of whole records.
@@ -46,6 +49,8 @@ class EmbedSettings:
     device: str = "auto"
     threads: int | None = None
     batch_bases: int | None = None
+    fail_fast: bool = False
+    commit_every: float = 60.0
     letters: LetterPolicy = field(default_factory=LetterPolicy)
     duplicates: DuplicatePolicy = "error"
     regions: tuple[str, ...] = ()
@@ -56,11 +61,38 @@ class EmbedSettings:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A record without a row: its id, its place in the input, and the reason."""
+    """A record without a row: its id, its place in the input, and the reason.
+
+    Attributes:
+        id: As in the input.
+        where: File and line, or what else helps to find it.
+        reason: Why it has no row.
+        row: Its place among the good records of the input, or -1 if it is not one of them.
+    """
 
     id: str
     where: str
     reason: str
+    row: int = -1
+
+
+@dataclass(slots=True)
+class Engine:
+    """What turns a batch into rows: one model on one device.
+
+    Attributes:
+        settings: As asked for.
+        model: The model, on `device`.
+        device: Where it computes.
+        layers: `settings.layers` counted from 0.
+        batch_bases: Padded bases that are computed at once; halved when memory runs out.
+    """
+
+    settings: EmbedSettings
+    model: HyenaDNA
+    device: torch.device
+    layers: tuple[int, ...]
+    batch_bases: int
 
 
 @dataclass(slots=True)
@@ -70,24 +102,27 @@ class Job:
     Attributes:
         settings: As asked for.
         inputs: What the input holds.
-        rows: Places in `inputs` of the records that are to get a row of the output, (n,) int64.
-        failures: The records that do not, with the reasons; grows while the job runs.
+        shard: The share of it that is to be done.
+        unit_bases: Padded bases of one unit of work.
+        pools: Units of the share, each the rows that are computed together, pool by pool of records that are read
+            together. A row is a place in `inputs`.
+        rows: The rows that are to be in the output, ascending, (n,) int64.
+        failures: The records that are not, with the reasons; grows while the job runs.
         source: Where the model came from.
-        model: The model, on `device`.
-        device: Where it computes.
-        layers: `settings.layers` counted from 0.
-        batch_bases: Padded bases of one batch; halved when memory runs out.
+        devices: Where to compute.
+        engine: The model on the first of them.
     """
 
     settings: EmbedSettings
     inputs: Scan
+    shard: Shard
+    unit_bases: int
+    pools: Sequence[Sequence[np.ndarray]]
     rows: np.ndarray
     failures: list[Failure]
     source: ResolvedModel
-    model: HyenaDNA
-    device: torch.device
-    layers: tuple[int, ...]
-    batch_bases: int
+    devices: Sequence[torch.device]
+    engine: Engine
 
     @property
     def ids(self) -> list[str]:
@@ -109,8 +144,10 @@ class Summary:
         output: The file of embeddings.
         tokens: The file with one row per base, if asked for.
         records: Rows written.
-        bases: Bases embedded.
-        seconds: Time from the first batch to the finished file.
+        bases: Bases of these rows.
+        resumed: How many of the rows earlier starts had done.
+        bases_computed: Bases embedded by this start.
+        seconds: Time from the first batch of this start to the finished file.
         failures: Records without a row.
         replaced: Letter as found -> how often it was replaced or dropped.
     """
@@ -119,6 +156,8 @@ class Summary:
     tokens: Path | None
     records: int
     bases: int
+    resumed: int
+    bases_computed: int
     seconds: float
     failures: Sequence[Failure]
     replaced: Mapping[str, int]

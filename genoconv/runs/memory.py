@@ -13,6 +13,15 @@ SHARE = 0.8
 LARGEST_BATCH = {"cpu": 1 << 16, "cuda": 1 << 22}
 """Padded bases beyond which a batch gains no speed: the CPU works in chunks of a few thousand positions anyway."""
 
+SMALLEST_UNIT, MANY_UNITS = 4096, 64
+"""A small input is divided into so many units, for shards and devices to share, but into none smaller than this."""
+
+
+def unit_budget(total_bases: int, device: torch.device) -> int:
+    """Padded bases of one unit of work: by kind of device and size of the input alone, so that all shards agree."""
+    largest = LARGEST_BATCH[device.type]
+    return int(np.clip(total_bases // MANY_UNITS, SMALLEST_UNIT, largest))
+
 
 def peak_bytes(config: HyenaConfig, bases: int, longest: int, filter_length: int | None) -> int:
     """Memory that a batch takes beside the model's weights, in bytes.

@@ -1,11 +1,14 @@
 """How far a run is: a bar on a terminal, a plain line now and then in a log, nothing when quiet."""
 
+import re
 import sys
 import time
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 import typer
+
+from genoconv.errors import UsageError
 
 LINE_INTERVAL = 30.0
 """Seconds between two lines of a log: about a hundred lines an hour."""
@@ -24,6 +27,7 @@ class Progress:
         """
         self._total = total
         self._done = 0
+        self._skipped = 0
         self._quiet = quiet
         self._stream = stream or sys.stderr
         self._start = self._last_line = time.monotonic()
@@ -44,6 +48,13 @@ class Progress:
         if self._on_terminal:
             self._bar.__exit__(kind, error, trace)
 
+    def skip(self, bases: int) -> None:
+        """Note that `bases` were done before this start: they count as done, not for the speed."""
+        self._skipped = bases
+        self._done += bases
+        if self._on_terminal:
+            self._bar.update(bases)
+
     def advance(self, bases: int) -> None:
         """Note that `bases` more are done."""
         self._done += bases
@@ -51,7 +62,8 @@ class Progress:
             self._bar.update(bases)
         elif not self._quiet and time.monotonic() - self._last_line >= LINE_INTERVAL:
             self._last_line = time.monotonic()
-            left = (self._total - self._done) * (self._last_line - self._start) / max(self._done, 1)
+            computed = max(self._done - self._skipped, 1)
+            left = (self._total - self._done) * (self._last_line - self._start) / computed
             share = self._done / max(self._total, 1)
             print(
                 f"genoconv: {self._done:,} of {self._total:,} bases ({share:.0%}), {self._rate()}, "
@@ -62,7 +74,7 @@ class Progress:
 
     def _rate(self) -> str:
         """The mean speed so far."""
-        return f"{self._done / max(time.monotonic() - self._start, 1e-9):,.0f} bases/s"
+        return f"{(self._done - self._skipped) / max(time.monotonic() - self._start, 1e-9):,.0f} bases/s"
 
 
 def duration(seconds: float) -> str:
@@ -73,6 +85,22 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def read_duration(text: str) -> float:
+    """Seconds of a duration as people and Slurm write it: `90s`, `45m`, `2h30m`, `1d`, `1:30:00`, `2-00:00:00`.
+
+    Raises:
+        UsageError: It is none of these, or zero.
+    """
+    clock = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d{1,2}):(\d{1,2})", text)
+    units = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    found = clock or units
+    numbers = [int(number or 0) for number in found.groups()] if found else [0]
+    seconds = float(sum(number * unit for number, unit in zip(numbers, (86400, 3600, 60, 1), strict=False)))
+    if seconds <= 0:
+        raise UsageError(f"a duration is written as 90s, 45m, 2h30m, 1:30:00 or 2-00:00:00, not {text!r}")
+    return seconds
 
 
 def size(count: float) -> str:

@@ -1,7 +1,10 @@
 """What made a file: versions, model, settings, inputs, what was replaced and what failed; as plain JSON values."""
 
+import hashlib
+import json
 import platform
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -10,15 +13,22 @@ from typing import Any
 import torch
 
 from genoconv import __version__
+from genoconv.inputs.scan import Scan
 from genoconv.kernels import backend_for
 from genoconv.model.files import file_sha256
 from genoconv.runs.devices import describe
-from genoconv.runs.job import Job
+from genoconv.runs.job import Engine, Job
+
+FREE = ("model", "layers", "device", "threads", "batch_bases", "fail_fast", "commit_every")
+"""Settings that do not decide the numbers, or that are compared by what they mean (the model's checksum)."""
 
 
-def provenance(job: Job, *, seconds: float) -> dict[str, Any]:
-    """Describe a run for the file it made; times and machine are here and nowhere else in the file."""
-    return {
+def description(job: Job) -> dict[str, Any]:
+    """Describe a run before it computes: all that decides its numbers, and where they come from."""
+    shard = None
+    if job.shard.count > 1:
+        shard = {"index": job.shard.index, "count": job.shard.count, "unit_bases": job.unit_bases}
+    described = {
         "genoconv": __version__,
         "model": {
             "name": job.source.name,
@@ -26,24 +36,96 @@ def provenance(job: Job, *, seconds: float) -> dict[str, Any]:
             "repository": job.source.repository,
             "revision": job.source.revision,
             "sha256": file_sha256(job.source.weights),
-            "config": job.model.config.to_dict(),
+            "config": job.engine.model.config.to_dict(),
         },
-        "settings": asdict(job.settings) | {"layers_counted_from_0": list(job.layers)},
-        "compute": {
-            "device": describe(job.device),
-            "dtype": "float32",
-            "convolution": backend_for(job.device, torch.float32),
-        },
+        "settings": asdict(job.settings) | {"layers_counted_from_0": list(job.engine.layers)},
+        "shard": shard,
         "input": {
             "sha256": dict(job.inputs.file_sha256),
             "records": len(job.inputs.ids) + len(job.inputs.failures),
+            "records_sha256": records_sha256(job.inputs),
             "replaced_letters": dict(job.inputs.replaced),
             "lowercase_letters": job.inputs.lowercase,
         },
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(described))  # lists for tuples, as a later start will read it
+    return plain
+
+
+def provenance(job: Job, *, seconds: float, computed_by: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Describe a run for the file it made; times and machine are here and nowhere else in the file.
+
+    Args:
+        job: The run.
+        seconds: Its time, since the last start.
+        computed_by: What computed each part of the rows.
+    """
+    distinct = {json.dumps(about, sort_keys=True): dict(about) for about in computed_by}
+    return description(job) | {
+        "compute": [distinct[key] for key in sorted(distinct)],
         "failures": [asdict(failure) for failure in job.failures],
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("torch", "numpy", "h5py")},
+        "versions": versions(),
         "command": sys.argv,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
     }
+
+
+def computes(engine: Engine) -> dict[str, Any]:
+    """What computes: device, type of the numbers, kernels."""
+    return {
+        "device": describe(engine.device),
+        "dtype": "float32",
+        "convolution": backend_for(engine.device, torch.float32),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that may matter for the numbers."""
+    return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "numpy", "h5py")}
+
+
+def records_sha256(inputs: Scan) -> str:
+    """One checksum over the ids and sequences of all records, in order."""
+    digest = hashlib.sha256()
+    for row, name in enumerate(inputs.ids):
+        digest.update(f"{name}\0{inputs.strands[row]}\0".encode("utf-8", "surrogateescape"))
+        digest.update(inputs.digests[row].tobytes())
+    return digest.hexdigest()
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What makes two runs differ in their numbers, in words; an empty list means that one can go on for the other.
+
+    Args:
+        before: The description or provenance of one run.
+        now: That of the other.
+    """
+    one, other = dict(_identity(before)), dict(_identity(now))
+    found = [
+        f"{name} was {_short(one.get(name))}, now it is {_short(other.get(name))}"
+        for name in dict.fromkeys([*one, *other])
+        if one.get(name) != other.get(name)
+    ]
+    named = [line for line in found if not line.startswith("the records")]
+    return named or found
+
+
+def _identity(described: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values of all that decides the numbers of a run."""
+    yield "genoconv", described.get("genoconv")
+    model = described.get("model", {})
+    yield "the model", (model.get("sha256"), model.get("config"))
+    for name, value in described.get("settings", {}).items():
+        if name not in FREE:
+            yield f"the setting {name}", value
+    for name, value in (described.get("shard") or {}).items():
+        yield f"the shard's {name}", value
+    inputs = described.get("input", {})
+    yield "the input", sorted(inputs.get("sha256", {}).items())
+    yield "the records (their order, names or letters)", inputs.get("records_sha256")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 160 else text[:157] + "..."

@@ -12,13 +12,21 @@ STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """Raise `Interrupted` in the main thread when the run is asked to stop; earlier handlers come back afterwards."""
+def stop_on_signals(*, after: float | None = None) -> Iterator[None]:
+    """Raise `Interrupted` in the main thread when the run is asked to stop; earlier handlers come back afterwards.
+
+    Args:
+        after: Seconds after which the run asks itself to stop (None: never).
+    """
     known = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
+    known += [signal.SIGALRM] if after is not None else []
     before = {number: signal.signal(number, _interrupt) for number in known}
+    timer = signal.setitimer(signal.ITIMER_REAL, max(after, 1e-3)) if after is not None else None
     try:
         yield
     finally:
+        if timer is not None:
+            signal.setitimer(signal.ITIMER_REAL, *timer)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -253,9 +252,9 @@ def test_regions_are_stretches_of_records(genoconv: Command, fasta: Path, tmp_pa
 def test_memory_that_runs_out_halves_the_batch_and_loses_one_record_at_most(
     genoconv: Command, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from genoconv import embed
+    from genoconv.runs import compute
 
-    true_states = embed.hidden_states
+    true_states = compute.hidden_states
 
     def starved(model: Any, ids: Any, **options: Any) -> Any:
         if ids.numel() > 500:
@@ -264,7 +263,7 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_one_record_at_most(
 
     whole, small = tmp_path / "whole.h5", tmp_path / "small.h5"
     assert genoconv("embed", fasta, "-o", whole, "--tokens").code == 0
-    monkeypatch.setattr(embed, "hidden_states", starved)
+    monkeypatch.setattr(compute, "hidden_states", starved)
     finished = genoconv("embed", fasta, "-o", small, "--tokens")
     assert finished.code == 3, finished.err
     assert "900 bases" in finished.err
@@ -276,49 +275,13 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_one_record_at_most(
     assert genoconv("verify", small).code == 0
 
 
-def long_run(fasta: Path, out: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "genoconv", "embed", str(fasta), "-o", str(out), "--threads", "1"]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-@pytest.fixture
-def many(tmp_path: Path) -> Path:
-    """Enough work for a second or two beside the start of the program."""
-    path = tmp_path / "many.fa"
-    letters = random.Random(3)
-    path.write_text("".join(f">r{index}\n{''.join(letters.choices('ACGT', k=2000))}\n" for index in range(12)))
-    return path
-
-
-def test_a_killed_run_leaves_nothing_or_all_and_the_next_one_works(
-    genoconv: Command, many: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out.h5"
-    moments = random.Random(11)
-    start = time.monotonic()
-    assert long_run(many, out).wait() == 0
-    whole_time = time.monotonic() - start
-    expected = rows_of(out)[1]
-    for _ in range(20):
-        out.unlink(missing_ok=True)
-        process = long_run(many, out)
-        time.sleep(moments.uniform(0.3, 1.1) * whole_time)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        if out.exists():
-            np.testing.assert_array_equal(rows_of(out)[1], expected)
-    assert genoconv("embed", many, "-o", out, "--force").code == 0
-    np.testing.assert_allclose(rows_of(out)[1], expected, atol=1e-5)
-    assert genoconv("verify", out).code == 0
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
 def test_signals_end_the_run_in_order(fasta: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
     out = tmp_path / "out.h5"
     program = (
-        "import sys, genoconv.embed, time\n"
+        "import sys, genoconv.runs.compute, time\n"
         "def slow(*arguments):\n    print('computing', flush=True)\n    time.sleep(60)\n"
-        "genoconv.embed.compute_batch = slow\n"
+        "genoconv.runs.compute.compute_batch = slow\n"
         f"sys.argv = ['genoconv', 'embed', {str(fasta)!r}, '-o', {str(out)!r}]\n"
         "from genoconv.cli.app import main\nmain()\n"
     )

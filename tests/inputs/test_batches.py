@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genoconv.errors import UsageError
-from genoconv.inputs.batches import padding_waste, plan_batches, pool
-from genoconv.inputs.fasta import LetterPolicy, read_fasta
+from genoconv.inputs.batches import padding_waste, plan_batches, plan_units
+from genoconv.inputs.letters import LetterPolicy
 from genoconv.inputs.scan import scan
 
 DATA = Path(__file__).parent.parent / "data"
@@ -55,12 +55,15 @@ def test_a_budget_below_one_is_refused() -> None:
         plan_batches([1], 0)
 
 
-def test_pools_keep_order_and_end_with_the_record_that_reaches_the_sum() -> None:
-    assert [[len(row) for row in rows] for rows in pool([b"A" * 4, b"C" * 4, b"G" * 9, b"T"], 8)] == [[4, 4], [9], [1]]
-    assert list(pool([], 8)) == []
+def test_pools_keep_the_order_and_end_with_the_record_that_reaches_the_sum() -> None:
+    pools = plan_units([4, 4, 9, 1], 100, lookahead_bases=8)
+    assert [sorted(np.concatenate(pool).tolist()) for pool in pools] == [[0, 1], [2], [3]]
+    assert plan_units([], 100) == []
 
 
-def test_pools_are_read_lazily() -> None:
-    records = (item for item in read_fasta([DATA / "genes.fa"], LetterPolicy()) if not hasattr(item, "reason"))
-    first = next(pool(records, 3000))
-    assert [record.id for record in first] == ["human_WFDC12", "human_PI3", "human_SLPI"]
+@given(st.lists(st.integers(1, 10_000), max_size=200), st.integers(1, 100_000), st.integers(1, 100_000))
+def test_units_hold_every_record_once_pool_by_pool(lengths: list[int], budget: int, lookahead: int) -> None:
+    pools = plan_units(lengths, budget, lookahead_bases=lookahead)
+    ends = [sorted(row for unit in pool for row in unit.tolist()) for pool in pools]
+    assert [row for pool in ends for row in pool] == list(range(len(lengths)))
+    assert all(sum(lengths[row] for row in pool[:-1]) < lookahead for pool in ends)

@@ -1,0 +1,85 @@
+"""What `genoconv embed` says while it works: words on stderr; the prediction of --dry-run on stdout."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from genoconv.runs.estimate import Estimate
+    from genoconv.runs.job import Job, Summary
+
+FAILURES_SHOWN = 20
+"""Failed records named on stderr; the table beside the output and the file's provenance name all."""
+
+
+def tell(line: str) -> None:
+    """Say something on stderr."""
+    print(f"genoconv: {line}", file=sys.stderr)
+
+
+def print_start(job: "Job") -> None:
+    """Say what will be computed, with what and where."""
+    from genoconv.runs.devices import describe
+
+    bases, devices = int(job.lengths.sum()), ", ".join(describe(device) for device in job.devices)
+    share = f"; shard {job.shard} of the input (told by {job.shard.told_by})" if job.shard.count > 1 else ""
+    tell(f"{len(job.rows):,} records, {bases:,} bases; model {job.source.name} on {devices}{share}")
+    replaced = {letter: count for letter, count in job.inputs.replaced.items() if count}
+    if replaced:
+        told = ", ".join(f"{letter} {count:,}" for letter, count in sorted(replaced.items()))
+        tell(f"letters replaced or dropped: {told}")
+    for skipped in job.inputs.skipped[:FAILURES_SHOWN]:
+        tell(f"skipped: {skipped.where}: {skipped.reason}")
+    longer = int((job.lengths > job.engine.model.config.l_max).sum())
+    if longer:
+        tell(
+            f"{longer:,} records are longer than the {job.engine.model.config.l_max:,} positions of the model's "
+            "filters; they are embedded whole, and marked longer_than_trained"
+        )
+
+
+def print_resumed(rows: int) -> None:
+    """Say that an earlier start was not in vain."""
+    if rows:
+        tell(f"going on: {rows:,} records were done before")
+
+
+def print_summary(summary: "Summary") -> None:
+    """Say what was done."""
+    from genoconv.outputs.formats import tokens_path
+    from genoconv.runs.progress import duration
+
+    if not summary.bases_computed and summary.resumed:
+        tell(f"{summary.output} was complete already")
+        return
+    rate = summary.bases_computed / max(summary.seconds, 1e-9)
+    tell(f"{summary.records:,} records, {summary.bases:,} bases in {duration(summary.seconds)} ({rate:,.0f} bases/s)")
+    tell(f"wrote {summary.output}")
+    if summary.tokens is not None:
+        tell(f"wrote {summary.tokens}")
+    elif tokens_path(summary.output).exists():
+        tell(f"note: {tokens_path(summary.output)} is from an earlier run and does not belong to this file")
+
+
+def print_failures(job: "Job", table: "Path | None") -> None:
+    """Name the records without a row, and why."""
+    for failure in job.failures[:FAILURES_SHOWN]:
+        tell(f"failed: {failure.where}: {failure.reason}")
+    if len(job.failures) > FAILURES_SHOWN:
+        rest = len(job.failures) - FAILURES_SHOWN
+        tell(f"and {rest:,} more; {table} names all of them")
+    if job.failures:
+        tell(f"{len(job.failures):,} records failed, listed in {table}; the others are complete")
+
+
+def print_estimate(job: "Job", expected: "Estimate", output: Path) -> None:
+    """Print the prediction of --dry-run on stdout."""
+    from genoconv.runs.devices import describe
+    from genoconv.runs.progress import duration, size
+
+    print(f"rows            {expected.rows:,} ({len(job.failures):,} records would fail)")
+    print(f"bases           {expected.bases:,} (longest record {expected.longest:,}; padding {expected.padding:.1%})")
+    print(f"output          {output}, {size(expected.bytes_on_disk)} on disk (twice that until it is complete)")
+    print(f"memory          {size(expected.memory)} beside program and model, batches of {job.unit_bases:,} bases")
+    print(f"time            {duration(expected.seconds)} at {expected.bases_per_second:,.0f} bases/s")
+    print(f"model, device   {job.source.name} on {', '.join(describe(device) for device in job.devices)}")

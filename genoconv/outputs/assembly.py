@@ -1,0 +1,89 @@
+"""Rows that lie scattered over parts or shards -> one file, in order, block by block in bounded memory."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from genoconv.outputs.hdf5 import Array
+from genoconv.outputs.part_files import Key
+from genoconv.outputs.store import EmbeddingWriter
+from genoconv.outputs.tokens import TokenWriter
+
+BLOCK_BYTES = 16 << 20
+BLOCK_ROWS = 4096
+"""Blocks are of whole runs of this many rows (four of the writer's), or one such run where a row is large."""
+
+
+class RowSource(Protocol):
+    """Some rows of an output: a part or a shard."""
+
+    @property
+    def rows(self) -> Array:
+        """Which rows, ascending, (k,) int64."""
+
+    def matrix(self, key: Key, start: int, stop: int) -> Array:
+        """The numbers of `rows[start:stop]`, (stop - start, d)."""
+
+    def tokens(self, place: int, start: int, stop: int) -> Array:
+        """Bases start to stop of the record of `rows[place]`, (stop - start, d)."""
+
+
+def copy_matrices(sources: Sequence[RowSource], rows: Array, keys: Sequence[Key], writer: EmbeddingWriter) -> None:
+    """Copies every matrix, in the order of the rows.
+
+    Args:
+        sources: Together they hold each of `rows`, once, and nothing else.
+        rows: The rows of the file, ascending, (n,) int64.
+        keys: Poolings and layers.
+        writer: Row i of it is `rows[i]`.
+    """
+    places = [np.searchsorted(rows, source.rows) for source in sources]
+    for key in keys:
+        for first, block in _blocks(sources, places, len(rows), key):
+            writer.write(first, key[0], key[1], block)
+
+
+def copy_tokens(sources: Sequence[RowSource], rows: Array, lengths: Array, writer: TokenWriter) -> None:
+    """Copies the numbers of every base, record by record, in pieces of bounded size.
+
+    Args:
+        sources: As for `copy_matrices`.
+        rows: The records of the file, ascending, (n,) int64.
+        lengths: Their bases, (n,).
+        writer: Record i of it is `rows[i]`.
+    """
+    source_of = np.empty(len(rows), dtype=np.int64)
+    place_of = np.empty(len(rows), dtype=np.int64)
+    for number, source in enumerate(sources):
+        places = np.searchsorted(rows, source.rows)
+        source_of[places] = number
+        place_of[places] = np.arange(len(places))
+    for row, length in enumerate(lengths.tolist()):
+        source, place = sources[source_of[row]], int(place_of[row])
+        for start in range(0, length, BLOCK_ROWS):
+            writer.write(row, source.tokens(place, start, min(length, start + BLOCK_ROWS)), start=start)
+
+
+def _blocks(sources: Sequence[RowSource], places: Sequence[Array], total: int, key: Key) -> Iterator[tuple[int, Array]]:
+    """(first row, values) of consecutive blocks; each source gives the stretch of its rows that lies in the block."""
+    size = BLOCK_ROWS
+    first = 0
+    while first < total:
+        last = min(total, first + size)
+        block: Array | None = None
+        for source, where in zip(sources, places, strict=True):
+            start, stop = np.searchsorted(where, [first, last]).tolist()
+            if start == stop:
+                continue
+            values = source.matrix(key, start, stop)
+            if block is None:
+                # A row that no source holds stays NaN, which no file takes.
+                block = np.full((last - first, *values.shape[1:]), np.nan, values.dtype)
+            block[where[start:stop] - first] = values
+        if block is None:
+            raise ValueError(f"no source holds the rows {first} to {last - 1}")
+        yield first, block
+        row_bytes = block.nbytes // len(block)
+        size = max(1, BLOCK_BYTES // (row_bytes * BLOCK_ROWS)) * BLOCK_ROWS
+        first = last

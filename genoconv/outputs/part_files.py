@@ -1,0 +1,238 @@
+"""Finished rows, in any order -> small part files, each complete, forced to the disk and only then named."""
+
+import json
+import os
+import struct
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genoconv.outputs.atomic import explained, sync_folder
+from genoconv.outputs.hdf5 import Array
+from genoconv.outputs.patience import signals_waiting
+
+DRAFT_SUFFIX = ".tmp"
+ROWS = "rows"
+ABOUT = "about.json"
+
+PART_BYTES = 64 << 20
+"""A part is committed at the latest when it holds so many bytes: so much waits in memory at most."""
+
+DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, struct.error)
+"""What reading a damaged part raises."""
+
+Key = tuple[str, int]
+"""A pooling and a layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where an array lies in a part file: its first byte, its type, its shape."""
+
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part file: an uncompressed .npz of some rows of the output, with a checksum on each array.
+
+    Attributes:
+        path: The file.
+        rows: The rows it holds, ascending, (k,) int64.
+        about: What computed them.
+    """
+
+    path: Path
+    rows: Array
+    about: Mapping[str, Any]
+    _entries: Mapping[str, Entry]
+
+    @classmethod
+    def open(cls, path: Path) -> "Part":
+        """Reads a part whole, checks it, and notes where everything lies.
+
+        Raises:
+            OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: It is damaged.
+        """
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"the checksum of {damaged} does not agree")
+            about = json.loads(archive.read(ABOUT))
+            infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            entries = {_name_of(info): _entry(archive, info) for info in infos}
+        part = cls(path, _read(path, entries[ROWS], 0, entries[ROWS].shape[0]), about, entries)
+        if (np.diff(part.rows) <= 0).any():
+            raise ValueError("its rows do not rise")
+        return part
+
+    def matrix(self, key: Key, start: int, stop: int) -> Array:
+        """The numbers of `rows[start:stop]`, (stop - start, d), of one pooling and layer."""
+        return _read(self.path, self._entries[_matrix_name(key)], start, stop)
+
+    def tokens(self, place: int, start: int, stop: int) -> Array:
+        """Bases start to stop (0-based, exclusive) of the record of `rows[place]`, (stop - start, d)."""
+        return _read(self.path, self._entries[_token_name(int(self.rows[place]))], start, stop)
+
+
+class PartWriter:
+    """Collects finished rows and commits them as part files; each worker has one of its own.
+
+    Args:
+        folder: Where the parts go.
+        worker: The number of this worker; part of the file names.
+        about: What computes the rows; anything that JSON can hold.
+        interval: Seconds after which finished rows are committed.
+    """
+
+    def __init__(self, folder: Path, *, worker: int, about: Mapping[str, Any], interval: float) -> None:
+        self._folder = folder
+        self._worker = worker
+        self._about = dict(about)
+        self._interval = interval
+        serials = [int(path.stem.split("-")[2]) for path in folder.glob(f"part-{worker:03d}-*.npz")]
+        self._serial = max(serials, default=0)
+        self._rows: list[Array] = []
+        self._values: dict[Key, list[Array]] = {}
+        self._archive: zipfile.ZipFile | None = None
+        self._bytes = 0
+        self._taken = 0
+        self._since = time.monotonic()
+
+    def add(self, rows: Array, matrices: Mapping[Key, Array]) -> None:
+        """Takes finished rows (k,) and their numbers (k, d) of every pooling and layer, in the stored type."""
+        with signals_waiting():
+            if not self._bytes:
+                self._since = time.monotonic()
+            self._rows.append(rows)
+            for key, values in matrices.items():
+                self._values.setdefault(key, []).append(values)
+                self._bytes += values.nbytes
+
+    def add_tokens(self, row: int, values: Array) -> None:
+        """Takes the numbers of every base of a record (length, d); on the disk at once, but not yet committed.
+
+        A row that is never `add`ed afterwards leaves unused bytes; a row that is taken twice counts as last taken.
+        """
+        with self._writing():
+            if not self._bytes:
+                self._since = time.monotonic()
+            self._taken += 1
+            _write_array(self._open(), f"{_token_name(row)}{_ATTEMPT}{self._taken}", values)
+            self._bytes += values.nbytes
+
+    def commit_if_due(self, *, following: float) -> None:
+        """Commits when the finished rows are many, or would wait too long with the next work.
+
+        Args:
+            following: Seconds that the next work will take, as far as one knows.
+        """
+        if self._rows and (self._bytes >= PART_BYTES or time.monotonic() - self._since + following >= self._interval):
+            self.commit()
+
+    def commit(self) -> None:
+        """Closes the part, forces it to the disk and gives it its name; nothing happens when there are no rows.
+
+        Raises:
+            OutputError: The disk refuses. The rows of this part are lost, the earlier parts are not.
+        """
+        if not self._rows:
+            self.discard()
+            return
+        with self._writing():
+            rows = np.concatenate(self._rows)
+            order = np.argsort(rows, kind="stable")
+            archive = self._open()
+            _write_array(archive, ROWS, rows[order])
+            for key, values in self._values.items():
+                _write_array(archive, _matrix_name(key), np.concatenate(values)[order])
+            archive.writestr(ABOUT, json.dumps(self._about, sort_keys=True))
+            archive.close()
+            with self._draft.open("rb") as file:
+                os.fsync(file.fileno())
+            self._draft.replace(self._draft.with_name(self._draft.name.removesuffix(DRAFT_SUFFIX)))
+            sync_folder(self._folder)
+            self._forget()
+
+    def discard(self) -> None:
+        """Drops what is not committed."""
+        if self._archive is not None:
+            with suppress(OSError, ValueError):
+                self._archive.close()
+            with suppress(OSError):
+                self._draft.unlink(missing_ok=True)
+        self._forget()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with explained(self._folder), signals_waiting():
+            try:
+                yield
+            except BaseException:
+                self.discard()
+                raise
+
+    def _open(self) -> zipfile.ZipFile:
+        if self._archive is None:
+            self._serial += 1
+            self._archive = zipfile.ZipFile(self._draft, "w", allowZip64=True)
+        return self._archive
+
+    @property
+    def _draft(self) -> Path:
+        return self._folder / f"part-{self._worker:03d}-{self._serial:06d}.npz{DRAFT_SUFFIX}"
+
+    def _forget(self) -> None:
+        self._archive = None
+        self._rows, self._values, self._bytes = [], {}, 0
+
+
+_ATTEMPT = "~"
+
+
+def _matrix_name(key: Key) -> str:
+    return f"{key[0]}_layer_{key[1]}"
+
+
+def _token_name(row: int) -> str:
+    return f"tokens_{row}"
+
+
+def _name_of(info: zipfile.ZipInfo) -> str:
+    """The name of an array: of a record that was computed twice, the second takes the place of the first."""
+    return info.filename.removesuffix(".npy").partition(_ATTEMPT)[0]
+
+
+def _write_array(archive: zipfile.ZipFile, name: str, values: Array) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)
+
+
+def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        header = file.tell()
+    assert archive.fp is not None
+    archive.fp.seek(info.header_offset + 26)
+    name, extra = struct.unpack("<HH", archive.fp.read(4))
+    return Entry(info.header_offset + 30 + name + extra + header, dtype, shape)
+
+
+def _read(path: Path, entry: Entry, start: int, stop: int) -> Array:
+    """Rows start to stop of an array, straight from the file: uncompressed data lie there as in memory."""
+    width = int(np.prod(entry.shape[1:], dtype=np.int64))
+    size = (stop - start) * width
+    values = np.fromfile(path, entry.dtype, size, offset=entry.offset + start * width * entry.dtype.itemsize)
+    if len(values) != size:
+        raise ValueError(f"{path} is shorter than it was")
+    return values.reshape(stop - start, *entry.shape[1:])

@@ -1,0 +1,148 @@
+"""The folder of part files beside an output: what is done of a run that is not finished, and what run that is."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from genoconv.errors import OutputError
+from genoconv.outputs.atomic import explained, sync_folder
+from genoconv.outputs.hdf5 import Array
+from genoconv.outputs.lock import OutputLock
+from genoconv.outputs.part_files import DAMAGE, DRAFT_SUFFIX, Part, PartWriter
+from genoconv.outputs.patience import signals_waiting
+
+PARTS_SUFFIX = ".parts"
+DESCRIPTION = "run.json"
+
+
+def parts_path(output: Path) -> Path:
+    """The folder beside an output that holds the finished rows of an unfinished run: genes.h5 -> genes.h5.parts."""
+    return output.with_name(output.name + PARTS_SUFFIX)
+
+
+class Parts:
+    """The right to work on one output, and the parts that are done; a context manager that gives the right back.
+
+    A folder without any part is removed at the end, one with parts stays until `remove`.
+
+    Args:
+        output: The final name.
+        restart: Throw away what an earlier run left.
+
+    Attributes:
+        folder: Where the parts are.
+        description: What the earlier run said about itself, or None if there is none.
+        damaged: Part files that were found damaged, and removed; their rows are to be computed again.
+
+    Raises:
+        OutputError: Another process works on this output, or the folder cannot be written.
+    """
+
+    def __init__(self, output: Path, *, restart: bool = False) -> None:
+        self.output = Path(os.path.realpath(output))
+        self.folder = parts_path(self.output)
+        self.damaged: list[Path] = []
+        self._parts: list[Part] = []
+        with explained(self.output):
+            self._lock = OutputLock(self.folder)
+        try:
+            with explained(self.output):
+                if restart:
+                    self.remove()
+                self.folder.mkdir(exist_ok=True)
+                for draft in self.folder.glob(f"*{DRAFT_SUFFIX}"):
+                    draft.unlink()
+                self.description = self._read_description()
+                self.refresh()
+        except BaseException:
+            self.close()
+            raise
+
+    def describe(self, description: Mapping[str, Any]) -> None:
+        """Notes what run this is, for a later start to compare itself with."""
+        draft = self.folder / f"{DESCRIPTION}{DRAFT_SUFFIX}"
+        with explained(self.folder), signals_waiting():
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump(description, file, indent=1, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.folder / DESCRIPTION)
+            sync_folder(self.folder)
+
+    def refresh(self) -> None:
+        """Looks for parts that were committed since; damaged ones are removed, for their rows to be computed again."""
+        known = {part.path for part in self._parts}
+        for path in sorted(self.folder.glob("part-*.npz")):
+            if path in known:
+                continue
+            try:
+                self._parts.append(Part.open(path))
+            except DAMAGE:
+                path.unlink()
+                self.damaged.append(path)
+
+    def writer(self, worker: int, *, about: Mapping[str, Any], interval: float) -> PartWriter:
+        """A writer of further parts; one for each worker."""
+        return PartWriter(self.folder, worker=worker, about=about, interval=interval)
+
+    def list(self) -> "list[Part]":
+        """The committed parts, as of the last `refresh`."""
+        return list(self._parts)
+
+    def done(self, rows: int) -> Array:
+        """Which of so many rows are committed, (rows,) bool.
+
+        Raises:
+            OutputError: A row is there twice: the folder was tampered with.
+        """
+        found = np.concatenate([np.empty(0, np.int64), *(part.rows for part in self._parts)])
+        done = np.zeros(rows, dtype=bool)
+        done[found] = True
+        if np.count_nonzero(done) != len(found):
+            raise OutputError(
+                "rows are there twice in the parts of an earlier run",
+                where=str(self.folder),
+                fix="Add --restart to start over.",
+            )
+        return done
+
+    def remove(self) -> None:
+        """Removes the folder and all parts: the output is complete, or they are not wanted."""
+        self._parts = []
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
+
+    def close(self) -> None:
+        """Gives the right to the output back; a folder without parts is removed. Safe to call twice."""
+        with signals_waiting(), suppress(OSError):
+            if self.folder.is_dir() and not any(self.folder.glob("part-*")):
+                self.remove()
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read_description(self) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = json.loads((self.folder / DESCRIPTION).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise OutputError(
+                "what an earlier run said about itself cannot be read",
+                where=str(self.folder / DESCRIPTION),
+                fix="Add --restart to start over.",
+            ) from error
+        return found

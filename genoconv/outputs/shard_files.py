@@ -1,0 +1,129 @@
+"""The finished file of one shard, as a source of rows: what it says about itself, its rows, its numbers."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from genoconv.errors import InputError
+from genoconv.outputs import hdf5
+from genoconv.outputs.formats import EMBEDDINGS, ROW_COLUMN, TOKENS, matrix_name, tokens_path
+from genoconv.outputs.hdf5 import Array, Column, File
+from genoconv.outputs.part_files import Key
+from genoconv.outputs.verification import DAMAGE
+
+
+class ShardFile:
+    """One shard, open for reading; a context manager.
+
+    Args:
+        path: The embeddings file; its per-nucleotide file lies beside it, if the run made one.
+
+    Attributes:
+        path: As given.
+        provenance: What the run said about itself.
+        shard: Number (from 1) and count of the shards.
+        rows: Which row of the whole each of its rows is, ascending, (k,) int64.
+        ids: The id of each row.
+
+    Raises:
+        InputError: It is missing, damaged, incomplete, or no shard.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open = ExitStack()
+        try:
+            self._file = self._open.enter_context(hdf5.open_read(path))
+            if self._file.attrs.get("genoconv_format") != EMBEDDINGS.name or not self._file.attrs.get("complete"):
+                raise self._unusable("it is no complete embeddings file")
+            self.provenance: dict[str, Any] = json.loads(self._file["uns/provenance"].asstr()[()])
+            shard = self.provenance.get("shard")
+            if not shard or ROW_COLUMN not in self._file["obs"]:
+                raise self._unusable("it holds a whole run, not a shard of one")
+            self.index, self.count = int(shard["index"]), int(shard["count"])
+            self.rows: Array = self._file["obs"][ROW_COLUMN][:]
+            self.ids = hdf5.read_texts(self._file["obs/_index"])
+            self._tokens = self._open_tokens() if self.provenance["settings"]["tokens"] else None
+        except DAMAGE as error:
+            self._open.close()
+            raise self._unusable(str(error).splitlines()[0]) from error
+        except BaseException:
+            self._open.close()
+            raise
+
+    @property
+    def width(self) -> int:
+        """Numbers per row."""
+        return int(self._file["X"].shape[1])
+
+    @property
+    def keys(self) -> list[Key]:
+        """Poolings and layers, the main ones first."""
+        settings = self.provenance["settings"]
+        return [(pooling, layer) for pooling in settings["poolings"] for layer in settings["layers_counted_from_0"]]
+
+    def columns(self) -> dict[str, Column]:
+        """What is known of each record, but for its row and id."""
+        table = self._file["obs"]
+        names = [str(name) for name in table.attrs["column-order"]]
+        return {name: hdf5.read_column(table[name]) for name in names if name != ROW_COLUMN}
+
+    def matrix(self, key: Key, start: int, stop: int) -> Array:
+        """The numbers of `rows[start:stop]`, (stop - start, d), of one pooling and layer.
+
+        Raises:
+            InputError: The file is damaged there.
+        """
+        settings = self.provenance["settings"]
+        name = matrix_name(*key, poolings=settings["poolings"], layers=settings["layers_counted_from_0"])
+        return self._read(self._file, name, start, stop)
+
+    def tokens(self, place: int, start: int, stop: int) -> Array:
+        """Bases start to stop (0-based, exclusive) of the record of `rows[place]`, (stop - start, d).
+
+        Raises:
+            InputError: The file is damaged there.
+        """
+        if self._tokens is None:
+            raise ValueError("the run made no per-nucleotide file")
+        first = int(self._offsets[place])
+        return self._read(self._tokens, "data", first + start, first + stop)
+
+    def close(self) -> None:
+        """Close the files; safe to call twice."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_tokens(self) -> File:
+        file = self._open.enter_context(hdf5.open_read(tokens_path(self.path)))
+        if file.attrs.get("genoconv_format") != TOKENS.name or not file.attrs.get("complete"):
+            raise self._unusable("its per-nucleotide file is not complete")
+        if hdf5.read_texts(file["id"]) != self.ids:
+            raise self._unusable("its per-nucleotide file holds other records")
+        self._offsets: Array = file["offsets"][:]
+        return file
+
+    def _read(self, file: File, name: str, start: int, stop: int) -> Array:
+        try:
+            found: Array = np.asarray(file[name][start:stop])
+        except DAMAGE as error:
+            raise self._unusable(f"{name} is damaged in rows {start} to {stop - 1}") from error
+        return found
+
+    def _unusable(self, why: str) -> InputError:
+        return InputError(
+            f"a shard cannot be used: {why}",
+            where=str(self.path),
+            fix="remove it and run this shard again, with the command that made it",
+        )

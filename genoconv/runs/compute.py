@@ -1,0 +1,170 @@
+"""Batches of records -> hidden states -> pooled rows -> parts, on one device."""
+
+import time
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genoconv.errors import EnvironmentProblem, OutputError
+from genoconv.inputs.fasta import Record
+from genoconv.inputs.tokens import encode, pad_batch
+from genoconv.model.inference import hidden_states, layer_indices
+from genoconv.model.pretrained import load_model
+from genoconv.outputs.hdf5 import Array
+from genoconv.outputs.part_files import Key, PartWriter
+from genoconv.outputs.pooling import pool as pool_states
+from genoconv.outputs.values import to_stored
+from genoconv.runs.devices import free_unused, is_out_of_memory
+from genoconv.runs.job import EmbedSettings, Engine, Failure
+from genoconv.runs.memory import batch_budget
+
+Unit = tuple[Array, Sequence[Record]]
+"""Rows of the input (k,) and their k records, computed together."""
+
+
+@dataclass(slots=True)
+class Done:
+    """What became of a unit.
+
+    Attributes:
+        rows: Rows that were computed.
+        bases: Their bases.
+        failures: The records that could not be.
+    """
+
+    rows: int = 0
+    bases: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+def make_engine(settings: EmbedSettings, path: Path, device: torch.device, longest: int) -> Engine:
+    """Load a model onto a device, and see how much it can compute at once there.
+
+    Args:
+        settings: What is asked for.
+        path: Folder or file of the model.
+        device: Where to compute.
+        longest: Bases of the longest record.
+
+    Raises:
+        ModelError: The model cannot be loaded.
+        UsageError: A layer that the model does not have.
+    """
+    model = load_model(path, device=device)
+    layers = layer_indices(model.config, settings.layers)
+    budget = settings.batch_bases or batch_budget(model.config, device, settings.filter_length, longest)
+    return Engine(settings, model, device, layers, budget)
+
+
+def work(engine: Engine, units: Iterable[Unit], parts: PartWriter) -> Generator[Done]:
+    """Compute units, one after the other, and commit what is done from time to time and at the end, however it ends.
+
+    Yields:
+        What became of each unit, which is committed by then or will be soon.
+
+    Raises:
+        GenoconvError: A record failed under `fail_fast`; the disk refuses; what else stops the run.
+    """
+    seconds_per_base = 0.0
+    try:
+        for rows, records in units:
+            bases = sum(map(len, records))
+            parts.commit_if_due(following=bases * seconds_per_base)
+            start = time.monotonic()
+            failures = embed_batch(engine, rows, records, parts)
+            seconds_per_base = (time.monotonic() - start) / max(bases, 1)
+            if failures and engine.settings.fail_fast:
+                raise failed_fast(failures[0])
+            failed = {failure.row for failure in failures}
+            lengths = [len(record) for row, record in zip(rows.tolist(), records, strict=True) if row not in failed]
+            parts.commit_if_due(following=0)
+            yield Done(len(lengths), sum(lengths), failures)
+    finally:
+        parts.commit()
+
+
+def embed_batch(engine: Engine, rows: Array, records: Sequence[Record], parts: PartWriter) -> list[Failure]:
+    """Embed records together; when memory runs out, in halves, down to one record at a time.
+
+    Returns:
+        The records that could not be computed: a single record that does not fit fails, and the rest goes on.
+    """
+    padded = len(records) * max(len(record) for record in records)
+    if padded <= engine.batch_bases or len(records) == 1:
+        try:
+            return compute_batch(engine, rows, records, parts)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler: its traceback held the tensors that have to go.
+        free_unused(engine.device)
+        if len(records) == 1:
+            return [no_memory(records[0].id, len(records[0]), int(rows[0]))]
+        engine.batch_bases = max(1, padded // 2)
+    half = (len(records) + 1) // 2
+    first = embed_batch(engine, rows[:half], records[:half], parts)
+    return first + embed_batch(engine, rows[half:], records[half:], parts)
+
+
+def compute_batch(engine: Engine, rows: Array, records: Sequence[Record], parts: PartWriter) -> list[Failure]:
+    """Records -> token ids (B, L) -> hidden states (B, L, d), layer by layer -> pooled rows, taken by the parts.
+
+    Returns:
+        Records whose numbers no file can hold.
+    """
+    ids, lengths = pad_batch([encode(record.sequence) for record in records])
+    settings, matrices = engine.settings, dict[Key, Array]()
+    failures: dict[int, Failure] = {}
+    tokens = torch.from_numpy(ids).to(engine.device)
+    states = hidden_states(engine.model, tokens, layers=engine.layers, filter_length=settings.filter_length)
+    for layer, hidden in states:
+        for pooling in settings.poolings:
+            # A copy, for the states are overwritten by those of the next layer.
+            values = pool_states(hidden, lengths.tolist(), pooling).cpu().numpy().copy()
+            matrices[pooling, layer], bad = _stored(values, settings.dtype, f"{pooling}, layer {layer}")
+            for place, reason in bad:
+                row = int(rows[place])
+                failures[row] = Failure(records[place].id, f"{pooling}, layer {layer}", reason, row)
+        if settings.tokens and layer == engine.layers[0]:
+            for row, record, length, own in zip(rows.tolist(), records, lengths.tolist(), hidden, strict=True):
+                values, bad = _stored(own[:length].cpu().numpy(), settings.dtype, f"layer {layer}")
+                parts.add_tokens(row, values)
+                for place, reason in bad[:1]:
+                    failures[row] = Failure(record.id, f"base {place + 1}, layer {layer}", reason, row)
+    good = np.array([row not in failures for row in rows.tolist()])
+    if good.any():
+        parts.add(rows[good], {key: values[good] for key, values in matrices.items()})
+    return list(failures.values())
+
+
+def no_memory(record_id: str, length: int, row: int) -> Failure:
+    """A record that is too long for the memory there is."""
+    return Failure(record_id, f"{length:,} bases", "it needs more memory than is free", row)
+
+
+def failed_fast(failure: Failure) -> EnvironmentProblem:
+    """The error that the first failure is, when one is too many."""
+    return EnvironmentProblem(
+        f"a record failed: {failure.reason}",
+        where=f"{failure.id}: {failure.where}",
+        fix="without --fail-fast the run goes on with the others",
+    )
+
+
+def _stored(values: Array, dtype: str, place: str) -> tuple[Array, list[tuple[int, str]]]:
+    """Rows (k, d) in the stored type, and those of them that it cannot hold, with the reasons."""
+    try:
+        return to_stored(values, dtype, name_of=str, place=place), []
+    except OutputError:
+        with np.errstate(over="ignore"):
+            stored = values.astype(np.dtype(dtype))
+    bad = []
+    for row in np.flatnonzero(~np.isfinite(stored).all(axis=1)).tolist():
+        try:
+            to_stored(values[row : row + 1], dtype, name_of=str, place=place)
+        except OutputError as error:
+            bad.append((row, f"{error.what}. {error.fix}"))
+    return stored, bad

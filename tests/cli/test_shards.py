@@ -1,0 +1,133 @@
+"""Shards of a run, and what becomes of them: the same file as without shards, or an error that names what is wrong."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = ["--model", str(ROOT / "tests" / "golden" / "tiny-d64"), "--threads", "1"]
+
+
+class Finished(Protocol):
+    """What the fixture `genoconv` returns."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    """Sixty records, one without a sequence."""
+    letters = random.Random(9)
+    path = tmp_path / "genes.fa"
+    lengths = [letters.randint(1, 700) for _ in range(60)]
+    lengths[17] = 0
+    path.write_text("".join(f">r{index}\n{''.join(letters.choices('ACGT', k=k))}\n" for index, k in enumerate(lengths)))
+    return path
+
+
+def contents(path: Path) -> dict[str, Any]:
+    """Every dataset of a file but the provenance."""
+    found: dict[str, Any] = {}
+
+    def note(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset) and "provenance" not in name:
+            value = node[()]
+            found[name] = value.tolist() if value.dtype == object else value.tobytes()
+
+    with h5py.File(path) as file:
+        file.visititems(note)
+    return found
+
+
+def embed_shards(genoconv: Command, fasta: Path, out: Path, count: int, *options: str) -> list[Path]:
+    made = []
+    for index in range(1, count + 1):
+        finished = genoconv("embed", fasta, "-o", out, *OPTIONS, "--shard", f"{index}/{count}", *options)
+        assert finished.code == (3 if index == 1 else 0), finished.err  # the empty record is told once
+        made.append(out.with_name(f"{out.stem}.shard-{index:03d}-of-{count:03d}.h5"))
+        assert made[-1].exists()
+    return made
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_merged_shards_are_the_file_of_a_single_run(genoconv: Command, fasta: Path, tmp_path: Path, count: int) -> None:
+    options = ["--tokens", "--pool", "mean", "--pool", "last", "--layer", "-1", "--layer", "1"] if count == 2 else []
+    whole, out = tmp_path / "whole.h5", tmp_path / "out.h5"
+    assert genoconv("embed", fasta, "-o", whole, *OPTIONS, *options).code == 3
+    shards = embed_shards(genoconv, fasta, out, count, *options)
+    merged = genoconv("merge", out, "--remove")
+    assert merged.code == 3, merged.err
+    assert contents(out) == contents(whole)
+    if options:
+        assert contents(tmp_path / "out.tokens.h5") == contents(tmp_path / "whole.tokens.h5")
+    assert genoconv("verify", out).code == 0
+    assert "r17" in (tmp_path / "out.failures.tsv").read_text()
+    assert not any(path.exists() for path in shards)
+
+
+def test_shards_have_like_shares_of_the_bases(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+    bases = []
+    for path in embed_shards(genoconv, fasta, tmp_path / "out.h5", 3):
+        with h5py.File(path) as file:
+            bases.append(int(file["obs/length"][:].sum()))
+    assert max(bases) < 1.3 * np.mean(bases)
+
+
+def test_what_is_missing_or_foreign_is_named(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    assert "no shards" in genoconv("merge", out).err
+    shards = embed_shards(genoconv, fasta, out, 3)
+    kept = shards[1].read_bytes()
+    shards[1].unlink()
+    missing = genoconv("merge", out)
+    assert missing.code == 2
+    assert "1 of 3 shards are missing: 2 (out.shard-002-of-003.h5)" in missing.err
+    assert "--shard 2/3" in missing.err
+    assert genoconv("embed", fasta, "-o", out, *OPTIONS, "--shard", "2/3", "--pool", "max").code == 0
+    assert "poolings" in genoconv("merge", out).err
+    shards[1].write_bytes(kept[:-1000])
+    damaged = genoconv("merge", out)
+    assert damaged.code == 2
+    assert shards[1].name in damaged.err
+    shards[1].write_bytes(kept)
+    assert "twice" in genoconv("merge", out, *shards, shards[0]).err
+    assert not out.exists()
+    assert genoconv("merge", out, *reversed(shards)).code == 3
+    assert genoconv("merge", out).code == 4
+    assert genoconv("merge", out, "--force").code == 3
+
+
+def test_a_whole_file_is_no_shard(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+    assert genoconv("embed", fasta, "-o", tmp_path / "whole.h5", *OPTIONS).code == 3
+    refused = genoconv("merge", tmp_path / "out.h5", tmp_path / "whole.h5")
+    assert refused.code == 2
+    assert "not a shard" in refused.err
+
+
+def test_the_batch_system_says_which_shard(
+    genoconv: Command, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("embed", fasta, "-o", tmp_path / "out.h5", *OPTIONS, "--shard", "auto")
+    assert genoconv(*arguments).code == 2
+    for name, value in (
+        ("TASK_ID", "7"),
+        ("TASK_COUNT", "3"),
+        ("TASK_MIN", "1"),
+        ("TASK_MAX", "7"),
+        ("TASK_STEP", "3"),
+    ):
+        monkeypatch.setenv(f"SLURM_ARRAY_{name}", value)
+    finished = genoconv(*arguments)
+    assert finished.code == 0, finished.err
+    assert "shard 3/3 of the input (told by the Slurm array)" in finished.err
+    assert (tmp_path / "out.shard-003-of-003.h5").exists()
