@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from genoconv import __version__
-from genoconv.cli import bench, embed, errors, info, merge, models, slurm, train, verify
+from genoconv.cli import bench, doctor, embed, errors, info, merge, models, slurm, train, verify
 
 app = typer.Typer(
     name="genoconv",
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("embed")(embed.embed)
 app.command("merge")(merge.merge)
 app.command("slurm", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(slurm.slurm)
+app.command("doctor")(doctor.doctor)
 app.command("info")(info.info)
 app.command("verify")(verify.verify)
 app.command("train")(train.train)
