@@ -182,7 +182,8 @@ def _operands(
 def _random_filters(draw: Callable[..., Tensor], H: int, K: int) -> Tensor:
     """Noise that decays exponentially."""
     weights = draw(H, K)
-    return weights * torch.exp(torch.arange(K, device=weights.device) * (-5.0 / K)) / K**0.5
+    weights *= torch.exp(torch.arange(K, device=weights.device) * (-5.0 / K)) / K**0.5
+    return weights
 
 
 def _smooth_filters(draw: Callable[..., Tensor], H: int, K: int) -> Tensor:
@@ -200,8 +201,8 @@ def _plain_torch(case: dict[str, Any], transform: Tensor) -> Tensor:
     L = case["u"].shape[-1]
     x = case["u"].float() * case["in_gate"].float()
     y: Tensor = torch.fft.irfft(torch.fft.rfft(x, 2 * L) * transform, 2 * L)[..., :L]
-    gated: Tensor = ((y + case["skip"][:, None] * x) * case["out_gate"]).to(case["u"].dtype)
-    return gated
+    y = ((y + case["skip"][:, None] * x) * case["out_gate"]).to(case["u"].dtype)
+    return y
 
 
 def _errors(result: Tensor, weights: Tensor, case: dict[str, Any]) -> tuple[float, float]:
