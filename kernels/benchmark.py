@@ -201,8 +201,9 @@ def _plain_torch(case: dict[str, Any], transform: Tensor) -> Tensor:
     L = case["u"].shape[-1]
     x = case["u"].float() * case["in_gate"].float()
     y: Tensor = torch.fft.irfft(torch.fft.rfft(x, 2 * L) * transform, 2 * L)[..., :L]
-    y = ((y + case["skip"][:, None] * x) * case["out_gate"]).to(case["u"].dtype)
-    return y
+    y = y + case["skip"][:, None] * x
+    gate: Tensor = case["out_gate"]
+    return (y * gate).to(gate.dtype)
 
 
 def _errors(result: Tensor, weights: Tensor, case: dict[str, Any]) -> tuple[float, float]:

@@ -1,5 +1,7 @@
 """From tensors to kernel launches: strides, tables, tiles and workspace; one function for each method of a plan."""
 
+from math import prod
+
 import torch
 import triton
 from torch import Tensor
@@ -15,10 +17,10 @@ from genoconv.kernels.monarch.passes_kernels import (
     outer_forward_kernel,
     outer_inverse_kernel,
 )
-from genoconv.kernels.monarch.plan import INNER, ROW, Plan, tile
+from genoconv.kernels.monarch.plan import Plan, tile
 
 # Workspace for planes, bytes: as many channels at a time as fit.
-PLANE_BYTES = 1 << 29
+PLANE_BYTES = 1 << 30
 # Work of one program: enough to spread the loading of tables, few enough to fill the GPU several times over.
 _MOST_STEPS = 32
 _PROGRAMS = 132 * 8
@@ -127,7 +129,7 @@ def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
 def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     B, H, _ = x.u.shape
     group = max(1, min(H, PLANE_BYTES // (B * plan.n * 4)))
-    skip = x.skip / scale * GAIN if x.skips["SKIP"] else scale
+    skip = x.skip / scale if x.skips["SKIP"] else scale
     planes = torch.empty(2, group * B * plan.n, dtype=torch.float16, device=x.u.device)
     for first in range(0, H, group):
         _pass_through(x, plan, data, scale, skip, planes, first, min(group, H - first))
@@ -140,7 +142,8 @@ def _pass_through(
     B, _, L = x.u.shape
     rows = B * channels
     n1, m = plan.factors[0], plan.n // plan.factors[0]
-    stretches = plan.n // ROW
+    inner = plan.factors[-2:]
+    stretches = plan.n // prod(inner)
     device = x.u.device
     width = columns(n1)
     steps = _steps(rows, m // width)
@@ -159,9 +162,9 @@ def _pass_through(
     share = _steps(work, 1)
     inner_kernel[(triton.cdiv(work, share),)](
         planes[0], planes[1], data, skip,
-        tables.dft_matrix(INNER, device), tables.inner_twiddle(INNER, GAIN, device),
-        B, first, stretches, share, work, 0,
-        N=INNER, **x.skips, num_warps=4,
+        tables.dft_matrix(inner[0], device), tables.dft_matrix(inner[1], device), tables.inner_twiddle(*inner, device),
+        B, first, stretches, share, work,
+        N1=inner[0], N2=inner[1], GAIN=GAIN, **x.skips, num_warps=4,
     )  # fmt: skip
     if len(plan.factors) == 4:
         _middle(planes, plan, rows, inverse=True)
@@ -174,16 +177,16 @@ def _pass_through(
 
 
 def _middle(planes: Tensor, plan: Plan, rows: int, *, inverse: bool) -> None:
-    n1 = plan.factors[1]
+    n1, m = plan.factors[1], prod(plan.factors[2:])
     rows *= plan.factors[0]
     width = columns(n1)
-    steps = _steps(rows, ROW // width)
+    steps = _steps(rows, m // width)
     constants = (tile(n1), width, 0.0)
-    middle_kernel[(ROW // width, triton.cdiv(rows, steps))](
+    middle_kernel[(m // width, triton.cdiv(rows, steps))](
         planes[0], planes[1],
-        tables.outer_matrices(n1, ROW, *constants, inverse, planes.device),
-        tables.outer_twiddle(n1, ROW, *constants, planes.device),
-        n1, ROW, rows, steps,
+        tables.outer_matrices(n1, m, *constants, inverse, planes.device),
+        tables.outer_twiddle(n1, m, *constants, planes.device),
+        n1, m, rows, steps,
         T1=tile(n1), C=width, INVERSE=inverse, num_warps=4,
     )  # fmt: skip
 

@@ -90,23 +90,30 @@ def middle_kernel(
 
 @triton.jit
 def inner_kernel(
-    real_ptr, imaginary_ptr, spectrum_ptr, skip_ptr, matrix_ptr, twiddle_ptr,
-    B, H0, NJ, STEPS, TOTAL, ZERO,
-    N: tl.constexpr, SKIP: tl.constexpr,
+    real_ptr, imaginary_ptr, spectrum_ptr, skip_ptr, left_ptr, right_ptr, twiddle_ptr,
+    B, H0, NJ, STEPS, TOTAL,
+    N1: tl.constexpr, N2: tl.constexpr, GAIN: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
-    """Planes into planes, in place: every stretch of N * N values convolved circularly by its part of the spectrum.
+    """Planes into planes, in place: every stretch of N1 * N2 values convolved circularly by its part of the spectrum.
 
-    Stretch j (of NJ) of all B rows of a channel are done one after the other, while their spectrum is in the cache.
-    t * ZERO (ZERO is 0, but the compiler does not know) keeps the twiddles from being held in registers, which are
-    worth more as room for another program. skip_ptr (H,) is in the units of the spectrum.
+    Stretch j (of NJ) of all B rows of a channel are done one after the other, while their spectrum is in the cache. The
+    spectrum is larger by GAIN than the results are meant to be; skip_ptr (H,) is in the units of the results.
     """
-    P: tl.constexpr = N * N
+    P: tl.constexpr = N1 * N2
     i_c = tl.program_id(0)
-    o_1 = tl.arange(0, N)
-    o_p = o_1[:, None] * N + o_1[None, :]
-    c = tl.load(matrix_ptr + o_p)
-    s = tl.load(matrix_ptr + P + o_p)
-    m = tl.load(matrix_ptr + 2 * P + o_p)
+    o_1 = tl.arange(0, N1)
+    o_2 = tl.arange(0, N2)
+    o_p = o_1[:, None] * N2 + o_2[None, :]
+    o_f1 = o_1[:, None] * N1 + o_1[None, :]
+    o_f2 = o_2[:, None] * N2 + o_2[None, :]
+    c1 = tl.load(left_ptr + o_f1)
+    s1 = tl.load(left_ptr + N1 * N1 + o_f1)
+    m1 = tl.load(left_ptr + 2 * N1 * N1 + o_f1)
+    c2 = tl.load(right_ptr + o_f2)
+    s2 = tl.load(right_ptr + N2 * N2 + o_f2)
+    m2 = tl.load(right_ptr + 2 * N2 * N2 + o_f2)
+    tr = tl.load(twiddle_ptr + o_p)
+    ti = tl.load(twiddle_ptr + P + o_p)
     for step in tl.range(0, tl.minimum(STEPS, TOTAL - i_c * STEPS), num_stages=1):
         t = i_c * STEPS + step
         hj = t // B
@@ -114,23 +121,18 @@ def inner_kernel(
         o_z = ((h * B + t % B).to(tl.int64) * NJ + hj % NJ) * P + o_p
         xr = tl.load(real_ptr + o_z)
         xi = tl.load(imaginary_ptr + o_z)
-        tr = tl.load(twiddle_ptr + t * ZERO + o_p)
-        ti = tl.load(twiddle_ptr + t * ZERO + P + o_p)
-        ar, ai = left_product(c, s, m, xr, xi)
+        ar, ai = left_product(c1, s1, m1, xr, xi)
         br, bi = multiply(ar, ai, tr, ti)
-        ur, ui = right_product(br, bi, c, s, m)
+        ur, ui = right_product(br, bi, c2, s2, m2)
         o_k = ((H0 + h).to(tl.int64) * NJ + hj % NJ) * 2 * P + o_p
-        kr = tl.load(spectrum_ptr + o_k)
-        ki = tl.load(spectrum_ptr + P + o_k)
+        kr = tl.load(spectrum_ptr + o_k).to(tl.float32) * (1.0 / GAIN)
+        ki = tl.load(spectrum_ptr + P + o_k).to(tl.float32) * (1.0 / GAIN)
         if SKIP:
-            dr, di = multiply(ur, ui, kr.to(tl.float32) + tl.load(skip_ptr + H0 + h), ki)
-        else:
-            dr, di = multiply(ur, ui, kr, ki)
-        er, ei = right_product(dr, di, c, m, s)
-        tr = tl.load(twiddle_ptr + (t + 1) * ZERO + 2 * P + o_p)
-        ti = tl.load(twiddle_ptr + (t + 1) * ZERO + 3 * P + o_p)
+            kr += tl.load(skip_ptr + H0 + h)
+        dr, di = multiply(ur, ui, kr, ki)
+        er, ei = right_product(dr, di, c2, m2, s2)
         gr, gi = multiply_conjugate(er, ei, tr, ti)
-        zr, zi = left_product(c, m, s, gr, gi)
+        zr, zi = left_product(c1, m1, s1, gr, gi)
         tl.store(real_ptr + o_z, zr.to(tl.float16))
         tl.store(imaginary_ptr + o_z, zi.to(tl.float16))
 

@@ -3,7 +3,7 @@
 Three methods, each best in its range:
     direct   a banded Toeplitz matrix times the signal: short signals or short filters;
     blocks   blocks that fit on chip, two factors each, with the spectra of earlier blocks kept at hand;
-    passes   one or two outer factors over strided columns, and 64 x 64 convolutions of the rows in between.
+    passes   one or two outer factors over strided columns, and convolutions on chip of the rows in between.
 """
 
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from typing import Literal
 
 Method = Literal["direct", "blocks", "passes"]
 
-INNER = 64
-ROW = INNER * INNER
+# The two factors of a row of the planes.
+ROWS = ((64, 32), (64, 64))
 # Two factors of a block. The first is 64, the height of a tensor core's tile; the second sets the length.
 BLOCKS = ((64, 16), (64, 32), (64, 64))
 LARGEST_OUTER = 64
-LONGEST = LARGEST_OUTER * LARGEST_OUTER * ROW
+LONGEST = LARGEST_OUTER**2 * 4096
 LONGEST_DIRECT = 2048
 MOST_HISTORY = 3
 
@@ -59,7 +59,7 @@ class Rates:
         history: For each earlier block.
         outer: Forward and inverse pass over real signals together, by height of the tile.
         middle: Forward and inverse pass over planes together, by height of the tile.
-        inner: Convolutions of the rows.
+        inner: Convolutions of the rows, by their length.
         launch: Nanoseconds for each launch.
         programs: Programs it takes to fill the GPU.
     """
@@ -70,7 +70,7 @@ class Rates:
     history: float
     outer: dict[int, float]
     middle: dict[int, float]
-    inner: float
+    inner: dict[int, float]
     launch: float
     programs: int
 
@@ -83,7 +83,7 @@ H200 = Rates(
     history=1.0,
     outer={16: 4.7, 32: 4.9, 64: 5.2},
     middle={16: 5.0, 32: 5.2, 64: 5.6},
-    inner=5.1,
+    inner={2048: 4.5, 4096: 5.3},
     launch=6000.0,
     programs=264,
 )
@@ -119,14 +119,20 @@ def candidates(length: int, taps: int) -> Iterator[Plan]:
         history = min(ceil(length / prod(factors)) - 1, ceil(taps / prod(factors)))
         if history <= MOST_HISTORY:
             yield Plan("blocks", factors, history)
-    rows = ceil(length / ROW)
+    for inner in ROWS:
+        for outer in _outer(ceil(length / prod(inner))):
+            yield Plan("passes", (*outer, *inner))
+
+
+def _outer(rows: int) -> Iterator[tuple[int, ...]]:
+    """One outer factor for so many rows, or two."""
     if 1 < rows <= LARGEST_OUTER:
-        yield Plan("passes", (rows, INNER, INNER))
+        yield (rows,)
     if rows > LARGEST_OUTER:
         for second in range(2, LARGEST_OUTER + 1):
             first = ceil(rows / second)
             if 2 <= first <= LARGEST_OUTER and first * second * 8 <= rows * 9:
-                yield Plan("passes", (first, second, INNER, INNER))
+                yield (first, second)
 
 
 def cost(plan: Plan, batch: int, channels: int, length: int, taps: int, rates: Rates | None = None) -> float:
@@ -143,11 +149,12 @@ def cost(plan: Plan, batch: int, channels: int, length: int, taps: int, rates: R
         blocks = ceil(length / plan.n)
         each = rates.blocks[plan.n] + rates.history * plan.history
         return rows * blocks * plan.n * each / 1e3 / _share(rows * blocks, rates) + rates.launch
-    passes = rates.outer[tile(plan.factors[0])] + rates.inner
+    row = prod(plan.factors[-2:])
+    passes = rates.outer[tile(plan.factors[0])] + rates.inner[row]
     if len(plan.factors) == 4:
         passes += rates.middle[tile(plan.factors[1])]
     launches = 2 * len(plan.factors) - 3
-    return rows * plan.n * passes / 1e3 / _share(rows * plan.n // ROW, rates) + launches * rates.launch
+    return rows * plan.n * passes / 1e3 / _share(rows * plan.n // row, rates) + launches * rates.launch
 
 
 def _share(programs: int, rates: Rates) -> float:

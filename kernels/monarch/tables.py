@@ -50,11 +50,10 @@ def block_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def inner_twiddle(n: int, gain: float, device: torch.device) -> Tensor:
-    """Between the factors of a plain transform of n * n values, (2, 2, n, n): once divided by gain, once as it is."""
-    j = _count(n, device)
-    plain = turns(j[:, None] * j / (n * n))
-    return torch.stack([_planes(plain / gain, at=0, matrix=False), _planes(plain, at=0, matrix=False)])
+def inner_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
+    """Between the factors of a plain transform, (2, n1, n2) float16."""
+    j = _count(n1, device)[:, None]
+    return _planes(turns(j * _count(n2, device) / (n1 * n2)), at=0, matrix=False)
 
 
 @lru_cache(maxsize=16)
