@@ -278,7 +278,7 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_one_record_at_most(
 
 def long_run(fasta: Path, out: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "genoconv", "embed", str(fasta), "-o", str(out), "--threads", "1"]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 @pytest.fixture
@@ -304,7 +304,7 @@ def test_a_killed_run_leaves_nothing_or_all_and_the_next_one_works(
         process = long_run(many, out)
         time.sleep(moments.uniform(0.3, 1.1) * whole_time)
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.wait()
         if out.exists():
             np.testing.assert_array_equal(rows_of(out)[1], expected)
     assert genoconv("embed", many, "-o", out, "--force").code == 0
