@@ -1,14 +1,12 @@
 """`genoconv train`: FASTA in, a model folder out."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from genoconv.cli import options
-
-if TYPE_CHECKING:
-    from genoconv.training.settings import Precision
+from genoconv.training.settings import Pace, Precision, Settings, parse_stages
 
 
 def train(
@@ -33,22 +31,22 @@ def train(
             metavar="LENGTH[:SHARE]", help="Context in training; repeat to lengthen it in stages [default: 1024]."
         ),
     ] = None,
-    batch_bases: Annotated[int, typer.Option(min=1, help="Bases in a step.")] = 131_072,
-    steps: Annotated[int, typer.Option(min=1, help="Steps in all.")] = 1000,
-    learning_rate: Annotated[float, typer.Option(help="Highest rate of AdamW.")] = 2e-3,
-    warmup: Annotated[float, typer.Option(help="Share of the steps in which the rate rises.")] = 0.05,
-    weight_decay: Annotated[float, typer.Option(min=0, help="Of projections and MLPs.")] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same run.")] = 0,
+    batch_bases: Annotated[int, typer.Option(min=1, help="Bases in a step.")] = Settings.batch_bases,
+    steps: Annotated[int, typer.Option(min=1, help="Steps in all.")] = Settings.steps,
+    learning_rate: Annotated[float, typer.Option(help="Highest rate of AdamW.")] = Settings.learning_rate,
+    warmup: Annotated[float, typer.Option(help="Share of the steps in which the rate rises.")] = Settings.warmup,
+    weight_decay: Annotated[float, typer.Option(min=0, help="Of projections and MLPs.")] = Settings.weight_decay,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same run.")] = Settings.seed,
     one_strand: Annotated[bool, typer.Option("--one-strand", help="Do not learn from reverse complements.")] = False,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         typer.Option(help="Of projections and MLPs; auto: bfloat16 on a GPU, else float32."),
     ] = "auto",
-    log_every: Annotated[int, typer.Option(min=1, help="Steps between two progress lines.")] = 50,
+    log_every: Annotated[int, typer.Option(min=1, help="Steps between two progress lines.")] = Pace.log,
     validate_every: Annotated[
         int, typer.Option(min=0, help="Steps between two validations; 0: only at the end.")
-    ] = 1000,
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between two checkpoints.")] = 500,
+    ] = Pace.validate,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between two checkpoints.")] = Pace.checkpoint,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -59,8 +57,7 @@ def train(
     Give held-out sequences with --validation, or --validation-fraction. The folder DIR then serves as --model.
     """
     from genoconv.runs.devices import choose_device, use_threads
-    from genoconv.training.run import Data, Pace, train
-    from genoconv.training.settings import Settings, parse_stages
+    from genoconv.training.run import Data, train
     from genoconv.training.start import Shape, new_model, starting_point
 
     use_threads(threads)

@@ -156,6 +156,15 @@ def pack(sequence: bytes) -> tuple[NDArray[np.uint8], int]:
     return np.append(ids[kept], np.uint8(SEPARATOR)), int((~kept).sum())
 
 
+def pack_files(paths: Sequence[str | Path]) -> NDArray[np.uint8]:
+    """All records of FASTA files as packed tokens in memory, (T,).
+
+    Raises:
+        InputError: A file or one of its records cannot be used.
+    """
+    return np.concatenate([pack(record.sequence)[0] for record in _records(paths)])
+
+
 class _Writer:
     """Packs records into one file."""
 

@@ -6,7 +6,6 @@ python -m genoconv.training.evaluation MODEL --train train/*.fa --validation val
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.names import resolve
 from genoconv.model.pretrained import load_model
 from genoconv.runs.devices import choose_device
-from genoconv.training.corpus import build_corpus
+from genoconv.training.corpus import is_base, pack_files
 from genoconv.training.markov import MarkovModel
 from genoconv.training.perplexity import perplexity
 
@@ -48,22 +47,18 @@ def evaluate(
     Raises:
         InputError: A file cannot be used.
     """
+    markov = MarkovModel.fit(pack_files(train), order, both_strands=True)
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        markov: MarkovModel | None = None
-        for path in validation:
-            # The training part is packed and counted once; afterwards it only keeps the validation part company.
-            corpus = build_corpus(train if markov is None else [path], Path(scratch), validation=[path])
-            markov = markov or MarkovModel.fit(corpus.tokens("train"), order, both_strands=True)
-            tokens = corpus.tokens("validation")
-            rows.append(
-                {
-                    "name": Path(path).name.partition(".fa")[0],
-                    "bases": corpus.validation.bases,
-                    "model": {str(context): perplexity(model, tokens, context=context) for context in contexts},
-                    "markov": markov.perplexities(tokens),
-                }
-            )
+    for path in validation:
+        tokens = pack_files([path])
+        rows.append(
+            {
+                "name": Path(path).name.partition(".fa")[0],
+                "bases": int(is_base(tokens).sum()),
+                "model": {str(context): perplexity(model, tokens, context=context) for context in contexts},
+                "markov": markov.perplexities(tokens),
+            }
+        )
     return rows
 
 
@@ -73,10 +68,12 @@ def main() -> None:
     parser.add_argument("model", help="as after --model of genoconv embed")
     parser.add_argument("--train", nargs="+", required=True, metavar="FASTA", help="what the model learnt from")
     parser.add_argument("--validation", nargs="+", required=True, metavar="FASTA", help="what it did not learn from")
+    parser.add_argument("--order", type=int, default=HIGHEST_ORDER, help="highest order of the Markov models")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args()
     model = load_model(resolve(options.model).path, device=choose_device(options.device))
-    json.dump(evaluate(model, options.train, options.validation), sys.stdout, indent=1)
+    rows = evaluate(model, options.train, options.validation, order=options.order)
+    json.dump(rows, sys.stdout, indent=1)
     print()
 
 

@@ -25,7 +25,7 @@ from genoconv.training.corpus import Corpus, build_corpus, open_corpus
 from genoconv.training.journal import Journal
 from genoconv.training.markov import MarkovModel
 from genoconv.training.perplexity import perplexity
-from genoconv.training.settings import Settings
+from genoconv.training.settings import Pace, Settings
 from genoconv.training.trainer import Trainer, make_repeatable
 
 BASELINE_ORDER = 3
@@ -48,23 +48,6 @@ class Data:
     train: Sequence[str]
     validation: Sequence[str] = ()
     validation_fraction: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often a run tells, checks and saves, in steps; no effect on the losses.
-
-    Attributes:
-        log: Steps between two lines.
-        validate: Steps between two looks at the first million tokens of the validation part; 0 = only at the end.
-        checkpoint: Steps between two checkpoints.
-        quiet: Nothing on stderr.
-    """
-
-    log: int = 50
-    validate: int = 1000
-    checkpoint: int = 500
-    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,23 @@ class Settings:
         return [f"{name}: {getattr(self, name)} then, {getattr(other, name)} now" for name in names]
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How often a run tells, checks and saves, in steps; no effect on the losses.
+
+    Attributes:
+        log: Steps between two lines.
+        validate: Steps between two looks at the first million tokens of the validation part; 0 = only at the end.
+        checkpoint: Steps between two checkpoints.
+        quiet: Nothing on stderr.
+    """
+
+    log: int = 50
+    validate: int = 1000
+    checkpoint: int = 500
+    quiet: bool = False
+
+
 def parse_stages(words: list[str]) -> tuple[Stage, ...]:
     """Read LENGTH or LENGTH:SHARE words; stages without a share divide what the others leave.
 

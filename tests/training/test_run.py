@@ -21,8 +21,8 @@ from genoconv.training import run as run_module
 from genoconv.training.checkpoints import CHECKPOINT
 from genoconv.training.journal import JOURNAL
 from genoconv.training.markov import MarkovModel
-from genoconv.training.run import Data, Pace, Result, train
-from genoconv.training.settings import Settings, Stage
+from genoconv.training.run import Data, Result, train
+from genoconv.training.settings import Pace, Settings, Stage
 from genoconv.training.start import new_model
 from genoconv.training.trainer import Trainer
 
@@ -205,3 +205,33 @@ def test_the_command_saves_on_a_signal_and_exits_with_75(fasta: Path, tmp_path: 
     assert "interrupted by SIGTERM" in words
     saved = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
     assert 0 < saved["trainer"]["step"] < 4000
+
+
+def test_the_command_trains_a_model_that_then_embeds(fasta: Path, tmp_path: Path) -> None:
+    out, result = tmp_path / "model", tmp_path / "a.h5"
+    command = [sys.executable, "-m", "genoconv"]
+    short = [word if word != "4000" else "12" for word in COMMAND]
+    trained = subprocess.run(
+        [*command, "train", str(fasta), "--out", str(out), *short],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert trained.stdout == ""
+    assert "step 5 of 12: loss " in trained.stderr
+    assert "bases/s" in trained.stderr
+    assert "order-3 Markov model: " in trained.stderr
+    embedded = [*command, "embed", str(fasta), "--model", str(out), "--output", str(result), "--device", "cpu"]
+    subprocess.run(embedded, capture_output=True, check=True, timeout=120)
+    assert result.stat().st_size > 0
+
+
+def test_the_command_refuses_unusable_input_in_words(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.fa"
+    bad.write_text(">a\n\n>b\nACGT\n")
+    command = [sys.executable, "-m", "genoconv", "train", str(bad), "--out", str(tmp_path / "run"), *COMMAND]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert "bad.fa" in done.stderr
+    assert "Traceback" not in done.stderr
