@@ -4,7 +4,18 @@
 import triton
 import triton.language as tl
 
-from genoconv.kernels.monarch.pieces import load_gated, multiply, multiply_conjugate, right_product, store_gated
+from genoconv.kernels.monarch.pieces import gated, multiply, multiply_conjugate, right_product, store_gated
+
+
+@triton.jit
+def _load(u_ptr, gate_ptr, u_b, u_h, i_b, i_h, b, h, o_t, L, UNIT: tl.constexpr, GATED: tl.constexpr):
+    """Samples o_t of row (b, h) of the signals, and of their gate (the samples again if there is none)."""
+    mask = o_t < L * UNIT
+    b = b.to(tl.int64)
+    h = h.to(tl.int64)
+    u = tl.load(u_ptr + (b * u_b + h * u_h) * UNIT + o_t, mask=mask, other=0.0)
+    gate = tl.load(gate_ptr + (b * i_b + h * i_h) * UNIT + o_t, mask=mask, other=0.0) if GATED else u
+    return u, gate
 
 
 @triton.jit
@@ -15,7 +26,7 @@ def blocks_kernel(
     L, BLOCKS, STEPS, TOTAL, ZERO,
     N1: tl.constexpr, N2: tl.constexpr, HISTORY: tl.constexpr,
     IN_GATED: tl.constexpr, OUT_GATED: tl.constexpr, SKIP: tl.constexpr,
-    KEEP: tl.constexpr,
+    UNIT: tl.constexpr, KEEP: tl.constexpr, AHEAD: tl.constexpr,
 ):  # fmt: skip
     """STEPS blocks of one channel, in order of row of the batch and place in the row; TOTAL = rows * BLOCKS.
 
@@ -24,7 +35,9 @@ def blocks_kernel(
     of its inverse transform is the output block.
 
     KEEP holds the tables in registers. Otherwise they are read at each step, from addresses to which t * ZERO is added
-    (ZERO is 0, but the compiler does not know), for the registers buy more when they hold a second program.
+    (ZERO is 0, but the compiler does not know), for the registers buy more when they hold a second program. AHEAD loads
+    the next block while this one is worked on. Strides and L are in units of UNIT samples (8 where possible), so that
+    the compiler knows that rows start at multiples of 16 bytes.
     """
     P: tl.constexpr = N1 * N2
     h = tl.program_id(0)
@@ -60,15 +73,25 @@ def blocks_kernel(
         e3i = tl.zeros((N1, N2), dtype=tl.float16)
     begin = i_c * STEPS
     first = begin - tl.minimum(begin % BLOCKS, HISTORY)
+    if AHEAD:
+        next_u, next_in = _load(
+            u_ptr, in_gate_ptr, u_b, u_h, i_b, i_h, first // BLOCKS, h, (first % BLOCKS) * P + o_p, L, UNIT, IN_GATED
+        )
     for step in tl.range(0, tl.minimum(begin + STEPS, TOTAL) - first, num_stages=1):
         t = first + step
         b = t // BLOCKS
         r = t % BLOCKS
         o_t = r * P + o_p
-        mask = o_t < L
-        u_row = b.to(tl.int64) * u_b + h.to(tl.int64) * u_h
-        in_row = b.to(tl.int64) * i_b + h.to(tl.int64) * i_h
-        x = load_gated(u_ptr, in_gate_ptr, u_row + o_t, in_row + o_t, mask, IN_GATED)
+        mask = o_t < L * UNIT
+        if AHEAD:
+            x = gated(next_u, next_in, IN_GATED)
+            n = tl.minimum(t + 1, TOTAL - 1)
+            next_u, next_in = _load(
+                u_ptr, in_gate_ptr, u_b, u_h, i_b, i_h, n // BLOCKS, h, (n % BLOCKS) * P + o_p, L, UNIT, IN_GATED
+            )
+        else:
+            u, gate = _load(u_ptr, in_gate_ptr, u_b, u_h, i_b, i_h, b, h, o_t, L, UNIT, IN_GATED)
+            x = gated(u, gate, IN_GATED)
         if not KEEP:
             tr = tl.load(twiddle_ptr + t * ZERO + o_p)
             ti = tl.load(twiddle_ptr + t * ZERO + P + o_p)
@@ -125,7 +148,7 @@ def blocks_kernel(
         gr, gi = multiply_conjugate(er, ei, tr, ti)
         y = tl.dot(f1r, gr.to(tl.float16))
         y = tl.dot(f1i, gi.to(tl.float16), y) * scale
-        y_row = b.to(tl.int64) * y_b + h.to(tl.int64) * y_h
-        out_row = b.to(tl.int64) * o_b + h.to(tl.int64) * o_h
-        own = mask & (o_t >= tl.where(t < begin, L, 0))
+        y_row = (b.to(tl.int64) * y_b + h.to(tl.int64) * y_h) * UNIT
+        out_row = (b.to(tl.int64) * o_b + h.to(tl.int64) * o_h) * UNIT
+        own = mask & (o_t >= tl.where(t < begin, L * UNIT, 0))
         store_gated(y, y_ptr, out_gate_ptr, y_row + o_t, out_row + o_t, own, OUT_GATED)

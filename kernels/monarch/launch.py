@@ -40,8 +40,16 @@ class Operands:
         self.gates = {"IN_GATED": in_gate is not None, "OUT_GATED": out_gate is not None}
         self.skips = {"SKIP": skip is not None}
 
+        sizes = (u.shape[-1], *self._strides("u", "in_gate", "out_gate", "out"))
+        aligned = all(t.data_ptr() % 16 == 0 for t in (self.u, self.in_gate, self.out_gate, self.out))
+        self.unit = 8 if aligned and all(size % 8 == 0 for size in sizes) else 1
+        self.length = u.shape[-1] // self.unit
+
     def strides(self, *names: str) -> tuple[int, ...]:
-        """Strides of batch and channel of some of the tensors, in order."""
+        """Strides of batch and channel of some of the tensors, in order and in units."""
+        return tuple(stride // self.unit for stride in self._strides(*names))
+
+    def _strides(self, *names: str) -> tuple[int, ...]:
         return tuple(stride for name in names for stride in getattr(self, name).stride()[:2])
 
 
@@ -99,8 +107,8 @@ def _direct(x: Operands, taps: int, data: Tensor, scale: Tensor) -> None:
     direct_kernel[grid](
         x.u, x.in_gate, x.out_gate, x.out, data, scale, x.skip,
         *x.strides("u", "in_gate", "out_gate", "out"),
-        B, L, taps, data.shape[-1],
-        BM=rows, BN=DIRECT_SAMPLES, BK=DIRECT_STEP, **x.gates, **x.skips,
+        B, x.length, taps, data.shape[-1],
+        BM=rows, BN=DIRECT_SAMPLES, BK=DIRECT_STEP, UNIT=x.unit, **x.gates, **x.skips,
         num_warps=4,
     )  # fmt: skip
 
@@ -113,17 +121,28 @@ def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     steps = _steps(B * blocks, H)
     if plan.history and steps >= blocks:
         steps -= steps % blocks
-    # Tables in registers cost a 64 x 64 program nothing (two fit at any rate) and a 64 x 32 one little: 5.0 against
-    # 5.4, 4.3 against 4.5 ps a sample. With a history there is no room for them (H200).
-    keep = plan.history == 0 and n2 >= 32
     blocks_kernel[(H, triton.cdiv(B * blocks, steps))](
         x.u, x.in_gate, x.out_gate, x.out, data, scale, x.skip,
         tables.shifted_dft_matrix(n1, device), tables.block_twiddle(n1, n2, device), tables.dft_matrix(n2, device),
         *x.strides("u", "in_gate", "out_gate", "out"),
-        L, blocks, steps, B * blocks, 0,
-        N1=n1, N2=n2, HISTORY=plan.history, KEEP=keep, **x.gates, **x.skips,
-        num_warps=4, **({} if keep or n2 < 64 else {"maxnreg": 168}),
+        x.length, blocks, steps, B * blocks, 0,
+        N1=n1, N2=n2, HISTORY=plan.history, UNIT=x.unit, **x.gates, **x.skips, **_block_options(n2, plan.history),
+        num_warps=4,
     )  # fmt: skip
+
+
+def _block_options(n2: int, history: int) -> dict[str, int]:
+    """What to hold in registers, by measurement (H200, ps a sample, gated float16).
+
+    Tables: 64 x 16 3.6 against 5.1 without, 64 x 32 3.9 against 4.5, 64 x 64 4.25 against 4.6; with a history there is
+    no room for them. The next block: 64 x 32 3.1 against 3.55; 64 x 16 and 64 x 64 gained nothing. With a history, room
+    for a third program instead: 64 x 64 with one block before 5.8 against 5.95, 64 x 32 with three 6.9 against 8.4;
+    but 64 x 64 with three took three times as long.
+    """
+    options = {"KEEP": int(history == 0), "AHEAD": int(history == 0 and n2 == 32)}
+    if (n2, history) in ((64, 1), (32, 3)):
+        options["maxnreg"] = 168
+    return options
 
 
 def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
@@ -139,7 +158,7 @@ def _pass_through(
     x: Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor, planes: Tensor, first: int, channels: int
 ) -> None:
     """One group of channels, forth and back."""
-    B, _, L = x.u.shape
+    B = x.u.shape[0]
     rows = B * channels
     n1, m = plan.factors[0], plan.n // plan.factors[0]
     inner = plan.factors[-2:]
@@ -147,14 +166,14 @@ def _pass_through(
     device = x.u.device
     width = columns(n1)
     steps = _steps(rows, m // width)
-    shape = {"T1": tile(n1), "C": width}
+    shape = {"T1": tile(n1), "C": width, "UNIT": x.unit}
     constants = (tile(n1), width, tables.SHIFT)
     grid = (m // width, triton.cdiv(rows, steps))
     twiddle = tables.outer_twiddle(n1, m, *constants, device)
     outer_forward_kernel[grid](
         x.u, x.in_gate, planes[0], planes[1], tables.outer_matrices(n1, m, *constants, False, device), twiddle,
-        *x.strides("u", "in_gate"), B, first, L, n1, m, rows, steps,
-        **shape, IN_GATED=x.gates["IN_GATED"], num_warps=4,
+        *x.strides("u", "in_gate"), B, first, x.length, n1, m, rows, steps,
+        **shape, IN_GATED=x.gates["IN_GATED"], num_warps=4, maxnreg=168,
     )  # fmt: skip
     if len(plan.factors) == 4:
         _middle(planes, plan, rows, inverse=False)
@@ -171,7 +190,7 @@ def _pass_through(
     outer_inverse_kernel[grid](
         planes[0], planes[1], x.out_gate, x.out, scale,
         tables.outer_matrices(n1, m, *constants, True, device), twiddle,
-        *x.strides("out_gate", "out"), B, first, L, n1, m, rows, steps,
+        *x.strides("out_gate", "out"), B, first, x.length, n1, m, rows, steps,
         **shape, OUT_GATED=x.gates["OUT_GATED"], num_warps=4,
     )  # fmt: skip
 
@@ -192,8 +211,8 @@ def _middle(planes: Tensor, plan: Plan, rows: int, *, inverse: bool) -> None:
 
 
 def columns(rows: int) -> int:
-    """Columns of an outer tile of some rows: 4096 values and runs of 128 bytes or more, of which the rows fill most."""
-    return 64 if rows > 16 else 128 if rows > 8 else 256
+    """Columns of an outer tile of some rows; of 32 to 512, these were fastest (H200)."""
+    return 64 if rows > 16 else 128
 
 
 def _steps(work: int, programs: int) -> int:

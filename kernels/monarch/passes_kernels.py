@@ -3,6 +3,9 @@
 
 A signal is a matrix [N1, M] of N1 rows. Planes are the real and imaginary parts of its transform, float16, one row of
 the planes for each signal of a group of channels: row (h - H0) * B + b.
+
+Strides and lengths of signals are given in units of UNIT samples (8 wherever possible), so that the compiler knows that
+rows start at multiples of 16 bytes.
 """
 
 import triton
@@ -23,7 +26,7 @@ def outer_forward_kernel(
     u_ptr, in_gate_ptr, real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr,
     u_b, u_h, i_b, i_h,
     B, H0, L, N1, M, ROWS, STEPS,
-    T1: tl.constexpr, C: tl.constexpr, IN_GATED: tl.constexpr,
+    T1: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr, IN_GATED: tl.constexpr,
 ):  # fmt: skip
     """Real signals into planes: C columns of a signal at a time, STEPS signals.
 
@@ -42,12 +45,14 @@ def outer_forward_kernel(
     wi = tl.load(twiddle_ptr + T1 * C + o_w)
     o_x = o_j[:, None] * M + i_a * C + o_c[None, :]
     m_z = (o_j[:, None] < N1) & (o_c[None, :] >= 0)
-    m_x = m_z & (o_x < L)
+    m_x = m_z & (o_x < L * UNIT)
     for step in tl.range(0, tl.minimum(STEPS, ROWS - i_r * STEPS), num_stages=2):
         row = i_r * STEPS + step
         b = (row % B).to(tl.int64)
         h = (H0 + row // B).to(tl.int64)
-        x = load_gated(u_ptr, in_gate_ptr, b * u_b + h * u_h + o_x, b * i_b + h * i_h + o_x, m_x, IN_GATED)
+        o_u = (b * u_b + h * u_h) * UNIT + o_x
+        o_in = (b * i_b + h * i_h) * UNIT + o_x
+        x = load_gated(u_ptr, in_gate_ptr, o_u, o_in, m_x, IN_GATED)
         zr, zi = multiply(tl.dot(ar, x), tl.dot(ai, x), wr, wi)
         o_z = row.to(tl.int64) * N1 * M + o_x
         tl.store(real_ptr + o_z, zr.to(tl.float16), mask=m_z)
@@ -89,6 +94,13 @@ def middle_kernel(
 
 
 @triton.jit
+def _stretch(t, B, NJ):
+    """Where stretch t of the work lies in the planes: work goes by channel, stretch, row; planes by channel and row."""
+    hj = t // B
+    return ((hj // NJ) * B + t % B).to(tl.int64) * NJ + hj % NJ
+
+
+@triton.jit
 def inner_kernel(
     real_ptr, imaginary_ptr, spectrum_ptr, skip_ptr, left_ptr, right_ptr, twiddle_ptr,
     B, H0, NJ, STEPS, TOTAL,
@@ -114,14 +126,20 @@ def inner_kernel(
     m2 = tl.load(right_ptr + 2 * N2 * N2 + o_f2)
     tr = tl.load(twiddle_ptr + o_p)
     ti = tl.load(twiddle_ptr + P + o_p)
-    for step in tl.range(0, tl.minimum(STEPS, TOTAL - i_c * STEPS), num_stages=1):
-        t = i_c * STEPS + step
+    first = i_c * STEPS
+    o_next = _stretch(first, B, NJ) * P + o_p
+    next_r = tl.load(real_ptr + o_next)
+    next_i = tl.load(imaginary_ptr + o_next)
+    for step in tl.range(0, tl.minimum(STEPS, TOTAL - first), num_stages=1):
+        t = first + step
         hj = t // B
         h = hj // NJ
-        o_z = ((h * B + t % B).to(tl.int64) * NJ + hj % NJ) * P + o_p
-        xr = tl.load(real_ptr + o_z)
-        xi = tl.load(imaginary_ptr + o_z)
-        ar, ai = left_product(c1, s1, m1, xr, xi)
+        o_z = o_next
+        ar, ai = left_product(c1, s1, m1, next_r, next_i)
+        # The next stretch is on its way while this one is worked on (4.4 against 4.9 ps a sample at 64 x 32, H200).
+        o_next = _stretch(tl.minimum(t + 1, TOTAL - 1), B, NJ) * P + o_p
+        next_r = tl.load(real_ptr + o_next)
+        next_i = tl.load(imaginary_ptr + o_next)
         br, bi = multiply(ar, ai, tr, ti)
         ur, ui = right_product(br, bi, c2, s2, m2)
         o_k = ((H0 + h).to(tl.int64) * NJ + hj % NJ) * 2 * P + o_p
@@ -142,7 +160,7 @@ def outer_inverse_kernel(
     real_ptr, imaginary_ptr, out_gate_ptr, y_ptr, scale_ptr, matrix_ptr, twiddle_ptr,
     o_b, o_h, y_b, y_h,
     B, H0, L, N1, M, ROWS, STEPS,
-    T1: tl.constexpr, C: tl.constexpr, OUT_GATED: tl.constexpr,
+    T1: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr, OUT_GATED: tl.constexpr,
 ):  # fmt: skip
     """Planes into real signals: the inverse of outer_forward_kernel, of which only the real part is wanted."""
     i_a = tl.program_id(0)
@@ -157,7 +175,7 @@ def outer_inverse_kernel(
     wi = tl.load(twiddle_ptr + T1 * C + o_w)
     o_y = o_j[:, None] * M + i_a * C + o_c[None, :]
     m_z = (o_j[:, None] < N1) & (o_c[None, :] >= 0)
-    m_y = m_z & (o_y < L)
+    m_y = m_z & (o_y < L * UNIT)
     for step in tl.range(0, tl.minimum(STEPS, ROWS - i_r * STEPS), num_stages=2):
         row = i_r * STEPS + step
         o_z = row.to(tl.int64) * N1 * M + o_y
@@ -169,4 +187,5 @@ def outer_inverse_kernel(
         b = (row % B).to(tl.int64)
         h = (H0 + row // B).to(tl.int64)
         y *= tl.load(scale_ptr + h)
-        store_gated(y, y_ptr, out_gate_ptr, b * y_b + h * y_h + o_y, b * o_b + h * o_h + o_y, m_y, OUT_GATED)
+        o_out = (b * o_b + h * o_h) * UNIT + o_y
+        store_gated(y, y_ptr, out_gate_ptr, (b * y_b + h * y_h) * UNIT + o_y, o_out, m_y, OUT_GATED)
