@@ -254,8 +254,9 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_one_record_at_most(
     genoconv: Command, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from genoconv import embed
+    from genoconv.model import inference
 
-    true_states = embed.hidden_states
+    true_states = inference.hidden_states
 
     def starved(model: Any, ids: Any, **options: Any) -> Any:
         if ids.numel() > 500:

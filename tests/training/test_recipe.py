@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from genoconv.errors import EnvironmentProblem, InputError
-from genoconv.training import recipe
 from genoconv.training.readers import read_source
 from genoconv.training.recipe import assemble, check, fetch_packages, write
 from genoconv.training.sources import FORBIDDEN, SOURCES, Source
@@ -120,7 +119,7 @@ def test_packages_at_hand_are_not_downloaded_and_apt_is_asked_for_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "one_1.0_all.deb").touch()
-    monkeypatch.setattr(recipe.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     fetch_packages({"one"}, tmp_path)
     with pytest.raises(EnvironmentProblem, match="apt-get"):
         fetch_packages({"one", "two"}, tmp_path)

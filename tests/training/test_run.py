@@ -17,8 +17,8 @@ from genoconv.errors import InputError, Interrupted, UsageError
 from genoconv.model.config import HyenaConfig
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.pretrained import load_model
-from genoconv.training import run as run_module
 from genoconv.training.checkpoints import CHECKPOINT
+from genoconv.training.corpus import open_corpus
 from genoconv.training.journal import JOURNAL
 from genoconv.training.markov import MarkovModel
 from genoconv.training.run import Data, Result, train
@@ -26,20 +26,20 @@ from genoconv.training.settings import Pace, Settings, Stage
 from genoconv.training.start import new_model
 from genoconv.training.trainer import Trainer
 
-SHAPE = {"d_model": 16, "n_layer": 2, "d_inner": 32, "l_max": 66}
 PACE = Pace(log=4, validate=6, checkpoint=5, quiet=True)
 
 
 def settings(steps: int = 12, **changes: object) -> Settings:
     values: dict[str, object] = {
-        **SHAPE, "stages": (Stage(16, 0.5), Stage(64, 0.5)), "batch_bases": 256, "steps": steps,
+        "d_model": 16, "n_layer": 2, "d_inner": 32, "l_max": 66,
+        "stages": (Stage(16, 0.5), Stage(64, 0.5)), "batch_bases": 256, "steps": steps,
         "learning_rate": 1e-2, "seed": 3,
     }  # fmt: skip
     return Settings(**(values | changes))  # type: ignore[arg-type]
 
 
 def fresh() -> HyenaDNA:
-    return new_model(HyenaConfig(**SHAPE, filter_shift=0.0), 3)
+    return new_model(HyenaConfig(d_model=16, n_layer=2, d_inner=32, l_max=66, filter_shift=0.0), 3)
 
 
 @pytest.fixture(autouse=True)
@@ -168,7 +168,7 @@ def test_the_result_is_a_model_that_loads_and_a_log_that_adds_up(fasta: Path, tm
     model = load_model(tmp_path / "run")
     assert model.config.filter_shift == 0.0
     assert not torch.equal(model.embedding.weight, fresh().embedding.weight)
-    corpus = run_module.open_corpus(tmp_path / "run" / "corpus")
+    corpus = open_corpus(tmp_path / "run" / "corpus")
     baseline = MarkovModel.fit(corpus.tokens("train"), 3).perplexities(corpus.tokens("validation"))[3]
     assert result.baseline == baseline
     summary = json.loads((tmp_path / "run" / "training.json").read_text())

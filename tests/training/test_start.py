@@ -19,7 +19,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
 @torch.no_grad()
 def test_windows_reach_from_two_taps_to_a_third_of_the_filter() -> None:
-    filters = new_model(CONFIG, 0).blocks[1].operator.long_filter
+    filters = new_model(CONFIG, 0).stack[1].operator.long_filter
     memories = 1025 / filters.deltas
     assert memories[0].item() == pytest.approx(2.0)
     assert memories[-1].item() == pytest.approx(1025 / 3, rel=1e-4)
@@ -36,7 +36,7 @@ def test_neighbouring_taps_can_differ_from_the_first_step_on() -> None:
         return float((taps[:, 1:] - taps[:, :-1]).abs().mean() / taps.abs().mean())
 
     long = HyenaConfig(d_model=16, n_layer=1, d_inner=32, l_max=32_770, filter_shift=0.0)
-    filters = new_model(long, 0).blocks[0].operator.long_filter
+    filters = new_model(long, 0).stack[0].operator.long_filter
     filters.deltas.zero_()
     assert roughness(filters(4096)) > 0.1
 
