@@ -31,8 +31,8 @@ def blocks_kernel(
     """STEPS blocks of one channel, in order of row of the batch and place in the row; TOTAL = rows * BLOCKS.
 
     Block r of a row is X[n1, n2] = x[r * N1 * N2 + n1 * N2 + n2]. Its quarter-shifted transform is U. The spectrum of
-    output block r is the sum over d <= HISTORY of U of block r - d times part d of the filter's spectrum; the real part
-    of its inverse transform is the output block.
+    output block r is U of block r times part 0 of the filter's spectrum and, if HISTORY is 1, U of block r - 1 times
+    part 1; the real part of its inverse transform is the output block.
 
     KEEP holds the tables in registers. Otherwise they are read at each step, from addresses to which t * ZERO is added
     (ZERO is 0, but the compiler does not know), for the registers buy more when they hold a second program. AHEAD loads
@@ -61,16 +61,10 @@ def blocks_kernel(
         ti = tl.load(twiddle_ptr + P + o_p)
         kr = tl.load(p_spectrum)
         ki = tl.load(p_spectrum + P)
-    # What the blocks seen so far add to the spectrum of the next block, of the one after it, ...
-    if HISTORY > 0:
-        e1r = tl.zeros((N1, N2), dtype=tl.float16)
-        e1i = tl.zeros((N1, N2), dtype=tl.float16)
-    if HISTORY > 1:
-        e2r = tl.zeros((N1, N2), dtype=tl.float16)
-        e2i = tl.zeros((N1, N2), dtype=tl.float16)
-    if HISTORY > 2:
-        e3r = tl.zeros((N1, N2), dtype=tl.float16)
-        e3i = tl.zeros((N1, N2), dtype=tl.float16)
+    # What the block before adds to the spectrum of this one.
+    if HISTORY:
+        vr = tl.zeros((N1, N2), dtype=tl.float16)
+        vi = tl.zeros((N1, N2), dtype=tl.float16)
     begin = i_c * STEPS
     first = begin - tl.minimum(begin % BLOCKS, HISTORY)
     if AHEAD:
@@ -104,43 +98,21 @@ def blocks_kernel(
             dr, di = multiply(ur, ui, kr.to(tl.float32) + skip, ki)
         else:
             dr, di = multiply(ur, ui, kr, ki)
-        if HISTORY > 0:
-            dr = (dr + e1r).to(tl.float16)
-            di = (di + e1i).to(tl.float16)
+        if HISTORY:
+            dr = (dr + vr).to(tl.float16)
+            di = (di + vi).to(tl.float16)
             if r + 1 < BLOCKS:
                 k1r = tl.load(p_spectrum + t * ZERO + 2 * P)
                 k1i = tl.load(p_spectrum + t * ZERO + 3 * P)
                 if SKIP:
-                    xr, xi = multiply(ur, ui, k1r, k1i.to(tl.float32) - skip)
+                    er, ei = multiply(ur, ui, k1r, k1i.to(tl.float32) - skip)
                 else:
-                    xr, xi = multiply(ur, ui, k1r, k1i)
-                if HISTORY > 1:
-                    xr += e2r
-                    xi += e2i
-                    k2r = tl.load(p_spectrum + t * ZERO + 4 * P)
-                    k2i = tl.load(p_spectrum + t * ZERO + 5 * P)
-                    zr, zi = multiply(ur, ui, k2r, k2i)
-                    if HISTORY > 2:
-                        zr += e3r
-                        zi += e3i
-                        k3r = tl.load(p_spectrum + t * ZERO + 6 * P)
-                        k3i = tl.load(p_spectrum + t * ZERO + 7 * P)
-                        wr, wi = multiply(ur, ui, k3r, k3i)
-                        e3r = wr.to(tl.float16)
-                        e3i = wi.to(tl.float16)
-                    e2r = zr.to(tl.float16)
-                    e2i = zi.to(tl.float16)
-                e1r = xr.to(tl.float16)
-                e1i = xi.to(tl.float16)
+                    er, ei = multiply(ur, ui, k1r, k1i)
+                vr = er.to(tl.float16)
+                vi = ei.to(tl.float16)
             else:
-                e1r = tl.zeros((N1, N2), dtype=tl.float16)
-                e1i = tl.zeros((N1, N2), dtype=tl.float16)
-                if HISTORY > 1:
-                    e2r = tl.zeros((N1, N2), dtype=tl.float16)
-                    e2i = tl.zeros((N1, N2), dtype=tl.float16)
-                if HISTORY > 2:
-                    e3r = tl.zeros((N1, N2), dtype=tl.float16)
-                    e3i = tl.zeros((N1, N2), dtype=tl.float16)
+                vr = tl.zeros((N1, N2), dtype=tl.float16)
+                vi = tl.zeros((N1, N2), dtype=tl.float16)
         er, ei = right_product(dr, di, c, m, s)
         if not KEEP:
             tr = tl.load(twiddle_ptr + (t + 1) * ZERO + o_p)

@@ -17,7 +17,7 @@ from genoconv.kernels.monarch.passes_kernels import (
     outer_forward_kernel,
     outer_inverse_kernel,
 )
-from genoconv.kernels.monarch.plan import Plan, tile
+from genoconv.kernels.monarch.plan import Plan, packed, tile
 
 # Workspace for planes, bytes: as many channels at a time as fit.
 PLANE_BYTES = 1 << 30
@@ -41,8 +41,8 @@ class Operands:
         self.skips = {"SKIP": skip is not None}
 
         sizes = (u.shape[-1], *self._strides("u", "in_gate", "out_gate", "out"))
-        aligned = all(t.data_ptr() % 16 == 0 for t in (self.u, self.in_gate, self.out_gate, self.out))
-        self.unit = 8 if aligned and all(size % 8 == 0 for size in sizes) else 1
+        # Multiples of 16 the compiler notices by itself, and then needs fewer registers without the factor.
+        self.unit = 8 if {size % 16 for size in sizes} == {0, 8} or {size % 16 for size in sizes} == {8} else 1
         self.length = u.shape[-1] // self.unit
 
     def strides(self, *names: str) -> tuple[int, ...]:
@@ -134,15 +134,12 @@ def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
 def _block_options(n2: int, history: int) -> dict[str, int]:
     """What to hold in registers, by measurement (H200, ps a sample, gated float16).
 
-    Tables: 64 x 16 3.6 against 5.1 without, 64 x 32 3.9 against 4.5, 64 x 64 4.25 against 4.6; with a history there is
-    no room for them. The next block: 64 x 32 3.1 against 3.55; 64 x 16 and 64 x 64 gained nothing. With a history, room
-    for a third program instead: 64 x 64 with one block before 5.8 against 5.95, 64 x 32 with three 6.9 against 8.4;
-    but 64 x 64 with three took three times as long.
+    Tables: 64 x 16 3.6 against 5.1 without, 64 x 32 3.9 against 4.5, 64 x 64 4.25 against 4.6; beside the block before
+    there is no room for them. The next block: 64 x 32 3.1 against 3.55; 64 x 16 and 64 x 64 gained nothing. Fewer
+    registers, for a third program: 64 x 64 with the block before 5.8 against 5.95.
     """
     options = {"KEEP": int(history == 0), "AHEAD": int(history == 0 and n2 == 32)}
-    if (n2, history) in ((64, 1), (32, 3)):
-        options["maxnreg"] = 168
-    return options
+    return options | ({"maxnreg": 168} if history and n2 == 64 else {})
 
 
 def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
@@ -165,10 +162,11 @@ def _pass_through(
     stretches = plan.n // prod(inner)
     device = x.u.device
     width = columns(n1)
-    steps = _steps(rows, m // width)
-    shape = {"T1": tile(n1), "C": width, "UNIT": x.unit}
+    pack = packed(n1)
+    steps = _steps(triton.cdiv(rows, pack), m // width)
+    shape = {"T1": tile(n1), "C": width, "PACK": pack, "UNIT": x.unit}
     constants = (tile(n1), width, tables.SHIFT)
-    grid = (m // width, triton.cdiv(rows, steps))
+    grid = (m // width, triton.cdiv(rows, pack * steps))
     twiddle = tables.outer_twiddle(n1, m, *constants, device)
     outer_forward_kernel[grid](
         x.u, x.in_gate, planes[0], planes[1], tables.outer_matrices(n1, m, *constants, False, device), twiddle,
@@ -199,14 +197,15 @@ def _middle(planes: Tensor, plan: Plan, rows: int, *, inverse: bool) -> None:
     n1, m = plan.factors[1], prod(plan.factors[2:])
     rows *= plan.factors[0]
     width = columns(n1)
-    steps = _steps(rows, m // width)
+    pack = packed(n1)
+    steps = _steps(triton.cdiv(rows, pack), m // width)
     constants = (tile(n1), width, 0.0)
-    middle_kernel[(m // width, triton.cdiv(rows, steps))](
+    middle_kernel[(m // width, triton.cdiv(rows, pack * steps))](
         planes[0], planes[1],
         tables.outer_matrices(n1, m, *constants, inverse, planes.device),
         tables.outer_twiddle(n1, m, *constants, planes.device),
         n1, m, rows, steps,
-        T1=tile(n1), C=width, INVERSE=inverse, num_warps=4,
+        T1=tile(n1), C=width, PACK=pack, INVERSE=inverse, num_warps=4,
     )  # fmt: skip
 
 

@@ -22,13 +22,30 @@ from genoconv.kernels.monarch.pieces import (
 
 
 @triton.jit
+def _rows(step, o_j, N1, SIGNALS, PACK: tl.constexpr):
+    """For each row of a tile: the signal (int64) and the row of that signal it is, and whether there is one.
+
+    A tile holds the N1 rows of one signal, or of PACK signals one below the other if N1 is small.
+    """
+    if PACK == 1:
+        signal = step.to(tl.int64)
+        n1 = o_j
+        mask = o_j < N1
+    else:
+        signal = (step * PACK + o_j // N1).to(tl.int64)
+        n1 = o_j % N1
+        mask = (o_j < PACK * N1) & (signal < SIGNALS)
+    return signal, n1, mask
+
+
+@triton.jit
 def outer_forward_kernel(
     u_ptr, in_gate_ptr, real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr,
     u_b, u_h, i_b, i_h,
-    B, H0, L, N1, M, ROWS, STEPS,
-    T1: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr, IN_GATED: tl.constexpr,
+    B, H0, L, N1, M, SIGNALS, STEPS,
+    T1: tl.constexpr, C: tl.constexpr, PACK: tl.constexpr, UNIT: tl.constexpr, IN_GATED: tl.constexpr,
 ):  # fmt: skip
-    """Real signals into planes: C columns of a signal at a time, STEPS signals.
+    """Real signals into planes: C columns of PACK signals at a time, STEPS times.
 
     The transform over the N1 rows is one product with a (T1, T1) matrix, whose rows carry the twiddle of the first of
     the C columns; the rest of the twiddle is the same for all column tiles.
@@ -43,18 +60,18 @@ def outer_forward_kernel(
     o_w = o_j[:, None] * C + o_c[None, :]
     wr = tl.load(twiddle_ptr + o_w)
     wi = tl.load(twiddle_ptr + T1 * C + o_w)
-    o_x = o_j[:, None] * M + i_a * C + o_c[None, :]
-    m_z = (o_j[:, None] < N1) & (o_c[None, :] >= 0)
-    m_x = m_z & (o_x < L * UNIT)
-    for step in tl.range(0, tl.minimum(STEPS, ROWS - i_r * STEPS), num_stages=2):
-        row = i_r * STEPS + step
-        b = (row % B).to(tl.int64)
-        h = (H0 + row // B).to(tl.int64)
+    for step in tl.range(0, tl.minimum(STEPS, tl.cdiv(SIGNALS, PACK) - i_r * STEPS), num_stages=2):
+        signal, n1, m_z = _rows(i_r * STEPS + step, o_j[:, None], N1, SIGNALS, PACK)
+        o_x = n1 * M + i_a * C + o_c[None, :]
+        o_z = signal * N1 * M + o_x
+        m_z = m_z & (o_c[None, :] >= 0)
+        m_x = m_z & (o_x < L * UNIT)
+        b = signal % B
+        h = H0 + signal // B
         o_u = (b * u_b + h * u_h) * UNIT + o_x
         o_in = (b * i_b + h * i_h) * UNIT + o_x
         x = load_gated(u_ptr, in_gate_ptr, o_u, o_in, m_x, IN_GATED)
         zr, zi = multiply(tl.dot(ar, x), tl.dot(ai, x), wr, wi)
-        o_z = row.to(tl.int64) * N1 * M + o_x
         tl.store(real_ptr + o_z, zr.to(tl.float16), mask=m_z)
         tl.store(imaginary_ptr + o_z, zi.to(tl.float16), mask=m_z)
 
@@ -62,8 +79,8 @@ def outer_forward_kernel(
 @triton.jit
 def middle_kernel(
     real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr,
-    N1, M, ROWS, STEPS,
-    T1: tl.constexpr, C: tl.constexpr, INVERSE: tl.constexpr,
+    N1, M, SIGNALS, STEPS,
+    T1: tl.constexpr, C: tl.constexpr, PACK: tl.constexpr, INVERSE: tl.constexpr,
 ):  # fmt: skip
     """Planes into planes, in place: one more outer transform (or its inverse) of every row of N1 * M values."""
     i_a = tl.program_id(0)
@@ -77,20 +94,20 @@ def middle_kernel(
     o_w = o_j[:, None] * C + o_c[None, :]
     wr = tl.load(twiddle_ptr + o_w)
     wi = tl.load(twiddle_ptr + T1 * C + o_w)
-    o_x = o_j[:, None] * M + i_a * C + o_c[None, :]
-    mask = (o_j[:, None] < N1) & (o_c[None, :] >= 0)
-    for step in tl.range(0, tl.minimum(STEPS, ROWS - i_r * STEPS), num_stages=2):
-        row = i_r * STEPS + step
-        o_z = row.to(tl.int64) * N1 * M + o_x
-        xr = tl.load(real_ptr + o_z, mask=mask, other=0.0)
-        xi = tl.load(imaginary_ptr + o_z, mask=mask, other=0.0)
+    for step in tl.range(0, tl.minimum(STEPS, tl.cdiv(SIGNALS, PACK) - i_r * STEPS), num_stages=2):
+        signal, n1, m_z = _rows(i_r * STEPS + step, o_j[:, None], N1, SIGNALS, PACK)
+        o_x = n1 * M + i_a * C + o_c[None, :]
+        o_z = signal * N1 * M + o_x
+        m_z = m_z & (o_c[None, :] >= 0)
+        xr = tl.load(real_ptr + o_z, mask=m_z, other=0.0)
+        xi = tl.load(imaginary_ptr + o_z, mask=m_z, other=0.0)
         if INVERSE:
             xr, xi = multiply_conjugate(xr.to(tl.float32), xi.to(tl.float32), wr, wi)
         zr, zi = left_product(ar, ai, am, xr, xi)
         if not INVERSE:
             zr, zi = multiply(zr, zi, wr, wi)
-        tl.store(real_ptr + o_z, zr.to(tl.float16), mask=mask)
-        tl.store(imaginary_ptr + o_z, zi.to(tl.float16), mask=mask)
+        tl.store(real_ptr + o_z, zr.to(tl.float16), mask=m_z)
+        tl.store(imaginary_ptr + o_z, zi.to(tl.float16), mask=m_z)
 
 
 @triton.jit
@@ -159,8 +176,8 @@ def inner_kernel(
 def outer_inverse_kernel(
     real_ptr, imaginary_ptr, out_gate_ptr, y_ptr, scale_ptr, matrix_ptr, twiddle_ptr,
     o_b, o_h, y_b, y_h,
-    B, H0, L, N1, M, ROWS, STEPS,
-    T1: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr, OUT_GATED: tl.constexpr,
+    B, H0, L, N1, M, SIGNALS, STEPS,
+    T1: tl.constexpr, C: tl.constexpr, PACK: tl.constexpr, UNIT: tl.constexpr, OUT_GATED: tl.constexpr,
 ):  # fmt: skip
     """Planes into real signals: the inverse of outer_forward_kernel, of which only the real part is wanted."""
     i_a = tl.program_id(0)
@@ -173,19 +190,19 @@ def outer_inverse_kernel(
     o_w = o_j[:, None] * C + o_c[None, :]
     wr = tl.load(twiddle_ptr + o_w)
     wi = tl.load(twiddle_ptr + T1 * C + o_w)
-    o_y = o_j[:, None] * M + i_a * C + o_c[None, :]
-    m_z = (o_j[:, None] < N1) & (o_c[None, :] >= 0)
-    m_y = m_z & (o_y < L * UNIT)
-    for step in tl.range(0, tl.minimum(STEPS, ROWS - i_r * STEPS), num_stages=2):
-        row = i_r * STEPS + step
-        o_z = row.to(tl.int64) * N1 * M + o_y
+    for step in tl.range(0, tl.minimum(STEPS, tl.cdiv(SIGNALS, PACK) - i_r * STEPS), num_stages=2):
+        signal, n1, m_z = _rows(i_r * STEPS + step, o_j[:, None], N1, SIGNALS, PACK)
+        o_x = n1 * M + i_a * C + o_c[None, :]
+        o_z = signal * N1 * M + o_x
+        m_z = m_z & (o_c[None, :] >= 0)
         zr = tl.load(real_ptr + o_z, mask=m_z, other=0.0)
         zi = tl.load(imaginary_ptr + o_z, mask=m_z, other=0.0)
         gr, gi = multiply_conjugate(zr.to(tl.float32), zi.to(tl.float32), wr, wi)
         y = tl.dot(ar, gr.to(tl.float16))
         y = tl.dot(am, gi.to(tl.float16), y)
-        b = (row % B).to(tl.int64)
-        h = (H0 + row // B).to(tl.int64)
-        y *= tl.load(scale_ptr + h)
-        o_out = (b * o_b + h * o_h) * UNIT + o_y
-        store_gated(y, y_ptr, out_gate_ptr, (b * y_b + h * y_h) * UNIT + o_y, o_out, m_y, OUT_GATED)
+        b = signal % B
+        h = H0 + signal // B
+        y *= tl.load(scale_ptr + tl.where(m_z, h, 0)) if PACK > 1 else tl.load(scale_ptr + h)
+        o_y = (b * y_b + h * y_h) * UNIT + o_x
+        o_out = (b * o_b + h * o_h) * UNIT + o_x
+        store_gated(y, y_ptr, out_gate_ptr, o_y, o_out, m_z & (o_x < L * UNIT), OUT_GATED)
