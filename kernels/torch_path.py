@@ -90,7 +90,7 @@ def _transform(taps: Tensor, plan: TransformPlan, dtype: torch.dtype, length: in
     step = max(1, _STEP_BYTES[_kind(taps)] // (plan.parts * plan.n * 4))
     for h in range(0, H, step):
         padded = functional.pad(taps[h : h + step].to(dtype), (0, plan.parts * part - K))
-        data[h : h + step] = torch.fft.rfft(padded.unflatten(-1, (plan.parts, part)), plan.n)
+        data[h : h + step] = torch.fft.rfft(padded.view(-1, plan.parts, part), plan.n)
     return Spectrum("torch", K, length, plan.n, plan.hop, data, dtype)
 
 

@@ -15,7 +15,8 @@ class ConvolutionOverflowError(ArithmeticError):
     """Values that are not finite: the signals were not, or they went beyond the range of half precision.
 
     Attributes:
-        channels: The channels, 0-based, in which there are such values.
+        channels: The channels, 0-based, in which there are such values (and, of signals that share a tile with them,
+            the neighbours).
     """
 
     def __init__(self, channels: list[int]) -> None:

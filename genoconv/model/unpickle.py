@@ -5,6 +5,7 @@ of omegaconf, which are not needed and not run: an inert stand-in takes their pl
 is refused, so a file cannot do anything but describe tensors, numbers, strings and containers.
 """
 
+import io
 import pickle
 import zipfile
 from collections import OrderedDict, defaultdict
@@ -90,8 +91,7 @@ class _Unpickler(pickle.Unpickler):
     }
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
-        self._pickle = archive.open(f"{root}/data.pkl")
-        super().__init__(self._pickle)
+        super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
         self._archive, self._root = archive, root
         self._storages: dict[str, _Storage] = {}
 

@@ -4,7 +4,18 @@
 import triton
 import triton.language as tl
 
-from genoconv.kernels.monarch.pieces import load_gated, multiply, multiply_conjugate, right_product, store_gated
+from genoconv.kernels.monarch.pieces import gated, multiply, multiply_conjugate, right_product, store_gated
+
+
+@triton.jit
+def _load(u_ptr, gate_ptr, u_b, u_h, i_b, i_h, b, h, o_t, L, UNIT: tl.constexpr, GATED: tl.constexpr):
+    """Samples o_t of row (b, h) of the signals, and of their gate (the samples again if there is none)."""
+    mask = o_t < L * UNIT
+    b = b.to(tl.int64)
+    h = h.to(tl.int64)
+    u = tl.load(u_ptr + (b * u_b + h * u_h) * UNIT + o_t, mask=mask, other=0.0)
+    gate = tl.load(gate_ptr + (b * i_b + h * i_h) * UNIT + o_t, mask=mask, other=0.0) if GATED else u
+    return u, gate
 
 
 @triton.jit
@@ -15,16 +26,18 @@ def blocks_kernel(
     L, BLOCKS, STEPS, TOTAL, ZERO,
     N1: tl.constexpr, N2: tl.constexpr, HISTORY: tl.constexpr,
     IN_GATED: tl.constexpr, OUT_GATED: tl.constexpr, SKIP: tl.constexpr,
-    KEEP: tl.constexpr,
+    UNIT: tl.constexpr, KEEP: tl.constexpr, AHEAD: tl.constexpr,
 ):  # fmt: skip
     """STEPS blocks of one channel, in order of row of the batch and place in the row; TOTAL = rows * BLOCKS.
 
     Block r of a row is X[n1, n2] = x[r * N1 * N2 + n1 * N2 + n2]. Its quarter-shifted transform is U. The spectrum of
-    output block r is the sum over d <= HISTORY of U of block r - d times part d of the filter's spectrum; the real part
-    of its inverse transform is the output block.
+    output block r is U of block r times part 0 of the filter's spectrum and, if HISTORY is 1, U of block r - 1 times
+    part 1; the real part of its inverse transform is the output block.
 
     KEEP holds the tables in registers. Otherwise they are read at each step, from addresses to which t * ZERO is added
-    (ZERO is 0, but the compiler does not know), for the registers buy more when they hold a second program.
+    (ZERO is 0, but the compiler does not know), for the registers buy more when they hold a second program. AHEAD loads
+    the next block while this one is worked on. Strides and L are in units of UNIT samples (8 where possible), so that
+    the compiler knows that rows start at multiples of 16 bytes.
     """
     P: tl.constexpr = N1 * N2
     h = tl.program_id(0)
@@ -48,27 +61,31 @@ def blocks_kernel(
         ti = tl.load(twiddle_ptr + P + o_p)
         kr = tl.load(p_spectrum)
         ki = tl.load(p_spectrum + P)
-    # What the blocks seen so far add to the spectrum of the next block, of the one after it, ...
-    if HISTORY > 0:
-        e1r = tl.zeros((N1, N2), dtype=tl.float16)
-        e1i = tl.zeros((N1, N2), dtype=tl.float16)
-    if HISTORY > 1:
-        e2r = tl.zeros((N1, N2), dtype=tl.float16)
-        e2i = tl.zeros((N1, N2), dtype=tl.float16)
-    if HISTORY > 2:
-        e3r = tl.zeros((N1, N2), dtype=tl.float16)
-        e3i = tl.zeros((N1, N2), dtype=tl.float16)
+    # What the block before adds to the spectrum of this one.
+    if HISTORY:
+        vr = tl.zeros((N1, N2), dtype=tl.float16)
+        vi = tl.zeros((N1, N2), dtype=tl.float16)
     begin = i_c * STEPS
     first = begin - tl.minimum(begin % BLOCKS, HISTORY)
+    if AHEAD:
+        next_u, next_in = _load(
+            u_ptr, in_gate_ptr, u_b, u_h, i_b, i_h, first // BLOCKS, h, (first % BLOCKS) * P + o_p, L, UNIT, IN_GATED
+        )
     for step in tl.range(0, tl.minimum(begin + STEPS, TOTAL) - first, num_stages=1):
         t = first + step
         b = t // BLOCKS
         r = t % BLOCKS
         o_t = r * P + o_p
-        mask = o_t < L
-        u_row = b.to(tl.int64) * u_b + h.to(tl.int64) * u_h
-        in_row = b.to(tl.int64) * i_b + h.to(tl.int64) * i_h
-        x = load_gated(u_ptr, in_gate_ptr, u_row + o_t, in_row + o_t, mask, IN_GATED)
+        mask = o_t < L * UNIT
+        if AHEAD:
+            x = gated(next_u, next_in, IN_GATED)
+            n = tl.minimum(t + 1, TOTAL - 1)
+            next_u, next_in = _load(
+                u_ptr, in_gate_ptr, u_b, u_h, i_b, i_h, n // BLOCKS, h, (n % BLOCKS) * P + o_p, L, UNIT, IN_GATED
+            )
+        else:
+            u, gate = _load(u_ptr, in_gate_ptr, u_b, u_h, i_b, i_h, b, h, o_t, L, UNIT, IN_GATED)
+            x = gated(u, gate, IN_GATED)
         if not KEEP:
             tr = tl.load(twiddle_ptr + t * ZERO + o_p)
             ti = tl.load(twiddle_ptr + t * ZERO + P + o_p)
@@ -81,43 +98,21 @@ def blocks_kernel(
             dr, di = multiply(ur, ui, kr.to(tl.float32) + skip, ki)
         else:
             dr, di = multiply(ur, ui, kr, ki)
-        if HISTORY > 0:
-            dr = (dr + e1r).to(tl.float16)
-            di = (di + e1i).to(tl.float16)
+        if HISTORY:
+            dr = (dr + vr).to(tl.float16)
+            di = (di + vi).to(tl.float16)
             if r + 1 < BLOCKS:
                 k1r = tl.load(p_spectrum + t * ZERO + 2 * P)
                 k1i = tl.load(p_spectrum + t * ZERO + 3 * P)
                 if SKIP:
-                    xr, xi = multiply(ur, ui, k1r, k1i.to(tl.float32) - skip)
+                    er, ei = multiply(ur, ui, k1r, k1i.to(tl.float32) - skip)
                 else:
-                    xr, xi = multiply(ur, ui, k1r, k1i)
-                if HISTORY > 1:
-                    xr += e2r
-                    xi += e2i
-                    k2r = tl.load(p_spectrum + t * ZERO + 4 * P)
-                    k2i = tl.load(p_spectrum + t * ZERO + 5 * P)
-                    zr, zi = multiply(ur, ui, k2r, k2i)
-                    if HISTORY > 2:
-                        zr += e3r
-                        zi += e3i
-                        k3r = tl.load(p_spectrum + t * ZERO + 6 * P)
-                        k3i = tl.load(p_spectrum + t * ZERO + 7 * P)
-                        wr, wi = multiply(ur, ui, k3r, k3i)
-                        e3r = wr.to(tl.float16)
-                        e3i = wi.to(tl.float16)
-                    e2r = zr.to(tl.float16)
-                    e2i = zi.to(tl.float16)
-                e1r = xr.to(tl.float16)
-                e1i = xi.to(tl.float16)
+                    er, ei = multiply(ur, ui, k1r, k1i)
+                vr = er.to(tl.float16)
+                vi = ei.to(tl.float16)
             else:
-                e1r = tl.zeros((N1, N2), dtype=tl.float16)
-                e1i = tl.zeros((N1, N2), dtype=tl.float16)
-                if HISTORY > 1:
-                    e2r = tl.zeros((N1, N2), dtype=tl.float16)
-                    e2i = tl.zeros((N1, N2), dtype=tl.float16)
-                if HISTORY > 2:
-                    e3r = tl.zeros((N1, N2), dtype=tl.float16)
-                    e3i = tl.zeros((N1, N2), dtype=tl.float16)
+                vr = tl.zeros((N1, N2), dtype=tl.float16)
+                vi = tl.zeros((N1, N2), dtype=tl.float16)
         er, ei = right_product(dr, di, c, m, s)
         if not KEEP:
             tr = tl.load(twiddle_ptr + (t + 1) * ZERO + o_p)
@@ -125,7 +120,7 @@ def blocks_kernel(
         gr, gi = multiply_conjugate(er, ei, tr, ti)
         y = tl.dot(f1r, gr.to(tl.float16))
         y = tl.dot(f1i, gi.to(tl.float16), y) * scale
-        y_row = b.to(tl.int64) * y_b + h.to(tl.int64) * y_h
-        out_row = b.to(tl.int64) * o_b + h.to(tl.int64) * o_h
-        own = mask & (o_t >= tl.where(t < begin, L, 0))
+        y_row = (b.to(tl.int64) * y_b + h.to(tl.int64) * y_h) * UNIT
+        out_row = (b.to(tl.int64) * o_b + h.to(tl.int64) * o_h) * UNIT
+        own = mask & (o_t >= tl.where(t < begin, L * UNIT, 0))
         store_gated(y, y_ptr, out_gate_ptr, y_row + o_t, out_row + o_t, own, OUT_GATED)

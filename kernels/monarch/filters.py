@@ -5,11 +5,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from genoconv.kernels.monarch.plan import INNER, Plan
+from genoconv.kernels.monarch.plan import Plan
 from genoconv.kernels.monarch.tables import SHIFT, turns
 
-# The forward transform of the rows is smaller by this factor, and their spectrum larger: without it the smallest bins
-# of the model's filters (1e-6 of the largest at a million taps) would sink below float16's range.
+# The spectrum of rows is stored larger by this factor than it is used: otherwise the smallest bins of the model's
+# filters (1e-6 of the largest at a million taps) would sink below float16's range.
 GAIN = 64.0
 # Room for the largest bin of a signal with a mean: a unitary transform of n samples has sqrt(n) times the mean there,
 # and 2^13 / 2^2 leaves a factor of 4 for the mean itself and for what the skip term adds.
@@ -62,9 +62,8 @@ def _spectrum(taps: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
         z = z.view(H, -1, n2, n1).transpose(2, 3)  # (H, parts, N1, N2)
         gain = 1.0
     else:
-        outer = plan.factors[:-2]
-        z = _transform(taps, plan.n).view(H, INNER, INNER, *reversed(outer))
-        z = z.permute(0, *range(z.ndim - 1, 0, -1)).reshape(H, -1, INNER, INNER)  # (H, outer, N, N)
+        z = _transform(taps, plan.n).view(H, *reversed(plan.factors))
+        z = z.permute(0, *range(z.ndim - 1, 0, -1)).reshape(H, -1, *plan.factors[-2:])  # (H, outer, N1, N2)
         gain = GAIN
     largest = torch.view_as_real(z).abs().flatten(1).amax(1).double().clamp(min=1.0)
     scale = _power_of_two(_ROOM / plan.n**0.5 / largest)

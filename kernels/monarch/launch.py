@@ -1,5 +1,7 @@
 """From tensors to kernel launches: strides, tables, tiles and workspace; one function for each method of a plan."""
 
+from math import prod
+
 import torch
 import triton
 from torch import Tensor
@@ -15,10 +17,10 @@ from genoconv.kernels.monarch.passes_kernels import (
     outer_forward_kernel,
     outer_inverse_kernel,
 )
-from genoconv.kernels.monarch.plan import INNER, ROW, Plan, tile
+from genoconv.kernels.monarch.plan import Plan, packed, tile
 
 # Workspace for planes, bytes: as many channels at a time as fit.
-PLANE_BYTES = 1 << 29
+PLANE_BYTES = 1 << 30
 # Work of one program: enough to spread the loading of tables, few enough to fill the GPU several times over.
 _MOST_STEPS = 32
 _PROGRAMS = 132 * 8
@@ -38,8 +40,16 @@ class Operands:
         self.gates = {"IN_GATED": in_gate is not None, "OUT_GATED": out_gate is not None}
         self.skips = {"SKIP": skip is not None}
 
+        sizes = (u.shape[-1], *self._strides("u", "in_gate", "out_gate", "out"))
+        # Multiples of 16 the compiler notices by itself, and then needs fewer registers without the factor.
+        self.unit = 8 if {size % 16 for size in sizes} == {0, 8} or {size % 16 for size in sizes} == {8} else 1
+        self.length = u.shape[-1] // self.unit
+
     def strides(self, *names: str) -> tuple[int, ...]:
-        """Strides of batch and channel of some of the tensors, in order."""
+        """Strides of batch and channel of some of the tensors, in order and in units."""
+        return tuple(stride // self.unit for stride in self._strides(*names))
+
+    def _strides(self, *names: str) -> tuple[int, ...]:
         return tuple(stride for name in names for stride in getattr(self, name).stride()[:2])
 
 
@@ -97,8 +107,8 @@ def _direct(x: Operands, taps: int, data: Tensor, scale: Tensor) -> None:
     direct_kernel[grid](
         x.u, x.in_gate, x.out_gate, x.out, data, scale, x.skip,
         *x.strides("u", "in_gate", "out_gate", "out"),
-        B, L, taps, data.shape[-1],
-        BM=rows, BN=DIRECT_SAMPLES, BK=DIRECT_STEP, **x.gates, **x.skips,
+        B, x.length, taps, data.shape[-1],
+        BM=rows, BN=DIRECT_SAMPLES, BK=DIRECT_STEP, UNIT=x.unit, **x.gates, **x.skips,
         num_warps=4,
     )  # fmt: skip
 
@@ -111,23 +121,31 @@ def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     steps = _steps(B * blocks, H)
     if plan.history and steps >= blocks:
         steps -= steps % blocks
-    # Tables in registers cost a 64 x 64 program nothing (two fit at any rate) and a 64 x 32 one little: 5.0 against
-    # 5.4, 4.3 against 4.5 ps a sample. With a history there is no room for them (H200).
-    keep = plan.history == 0 and n2 >= 32
     blocks_kernel[(H, triton.cdiv(B * blocks, steps))](
         x.u, x.in_gate, x.out_gate, x.out, data, scale, x.skip,
         tables.shifted_dft_matrix(n1, device), tables.block_twiddle(n1, n2, device), tables.dft_matrix(n2, device),
         *x.strides("u", "in_gate", "out_gate", "out"),
-        L, blocks, steps, B * blocks, 0,
-        N1=n1, N2=n2, HISTORY=plan.history, KEEP=keep, **x.gates, **x.skips,
-        num_warps=4, **({} if keep or n2 < 64 else {"maxnreg": 168}),
+        x.length, blocks, steps, B * blocks, 0,
+        N1=n1, N2=n2, HISTORY=plan.history, UNIT=x.unit, **x.gates, **x.skips, **_block_options(n2, plan.history),
+        num_warps=4,
     )  # fmt: skip
+
+
+def _block_options(n2: int, history: int) -> dict[str, int]:
+    """What to hold in registers, by measurement (H200, ps a sample, gated float16).
+
+    Tables: 64 x 16 3.6 against 5.1 without, 64 x 32 3.9 against 4.5, 64 x 64 4.25 against 4.6; beside the block before
+    there is no room for them. The next block: 64 x 32 3.1 against 3.55; 64 x 16 and 64 x 64 gained nothing. Fewer
+    registers, for a third program: 64 x 64 with the block before 5.8 against 5.95.
+    """
+    options = {"KEEP": int(history == 0), "AHEAD": int(history == 0 and n2 == 32)}
+    return options | ({"maxnreg": 168} if history and n2 == 64 else {})
 
 
 def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     B, H, _ = x.u.shape
     group = max(1, min(H, PLANE_BYTES // (B * plan.n * 4)))
-    skip = x.skip / scale * GAIN if x.skips["SKIP"] else scale
+    skip = x.skip / scale if x.skips["SKIP"] else scale
     planes = torch.empty(2, group * B * plan.n, dtype=torch.float16, device=x.u.device)
     for first in range(0, H, group):
         _pass_through(x, plan, data, scale, skip, planes, first, min(group, H - first))
@@ -137,21 +155,23 @@ def _pass_through(
     x: Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor, planes: Tensor, first: int, channels: int
 ) -> None:
     """One group of channels, forth and back."""
-    B, _, L = x.u.shape
+    B = x.u.shape[0]
     rows = B * channels
     n1, m = plan.factors[0], plan.n // plan.factors[0]
-    stretches = plan.n // ROW
+    inner = plan.factors[-2:]
+    stretches = plan.n // prod(inner)
     device = x.u.device
     width = columns(n1)
-    steps = _steps(rows, m // width)
-    shape = {"T1": tile(n1), "C": width}
+    pack = packed(n1)
+    steps = _steps(triton.cdiv(rows, pack), m // width)
+    shape = {"T1": tile(n1), "C": width, "PACK": pack, "UNIT": x.unit}
     constants = (tile(n1), width, tables.SHIFT)
-    grid = (m // width, triton.cdiv(rows, steps))
+    grid = (m // width, triton.cdiv(rows, pack * steps))
     twiddle = tables.outer_twiddle(n1, m, *constants, device)
     outer_forward_kernel[grid](
         x.u, x.in_gate, planes[0], planes[1], tables.outer_matrices(n1, m, *constants, False, device), twiddle,
-        *x.strides("u", "in_gate"), B, first, L, n1, m, rows, steps,
-        **shape, IN_GATED=x.gates["IN_GATED"], num_warps=4,
+        *x.strides("u", "in_gate"), B, first, x.length, n1, m, rows, steps,
+        **shape, IN_GATED=x.gates["IN_GATED"], num_warps=4, maxnreg=168,
     )  # fmt: skip
     if len(plan.factors) == 4:
         _middle(planes, plan, rows, inverse=False)
@@ -159,38 +179,39 @@ def _pass_through(
     share = _steps(work, 1)
     inner_kernel[(triton.cdiv(work, share),)](
         planes[0], planes[1], data, skip,
-        tables.dft_matrix(INNER, device), tables.inner_twiddle(INNER, GAIN, device),
-        B, first, stretches, share, work, 0,
-        N=INNER, **x.skips, num_warps=4,
+        tables.dft_matrix(inner[0], device), tables.dft_matrix(inner[1], device), tables.inner_twiddle(*inner, device),
+        B, first, stretches, share, work,
+        N1=inner[0], N2=inner[1], GAIN=GAIN, **x.skips, num_warps=4,
     )  # fmt: skip
     if len(plan.factors) == 4:
         _middle(planes, plan, rows, inverse=True)
     outer_inverse_kernel[grid](
         planes[0], planes[1], x.out_gate, x.out, scale,
         tables.outer_matrices(n1, m, *constants, True, device), twiddle,
-        *x.strides("out_gate", "out"), B, first, L, n1, m, rows, steps,
+        *x.strides("out_gate", "out"), B, first, x.length, n1, m, rows, steps,
         **shape, OUT_GATED=x.gates["OUT_GATED"], num_warps=4,
     )  # fmt: skip
 
 
 def _middle(planes: Tensor, plan: Plan, rows: int, *, inverse: bool) -> None:
-    n1 = plan.factors[1]
+    n1, m = plan.factors[1], prod(plan.factors[2:])
     rows *= plan.factors[0]
     width = columns(n1)
-    steps = _steps(rows, ROW // width)
+    pack = packed(n1)
+    steps = _steps(triton.cdiv(rows, pack), m // width)
     constants = (tile(n1), width, 0.0)
-    middle_kernel[(ROW // width, triton.cdiv(rows, steps))](
+    middle_kernel[(m // width, triton.cdiv(rows, pack * steps))](
         planes[0], planes[1],
-        tables.outer_matrices(n1, ROW, *constants, inverse, planes.device),
-        tables.outer_twiddle(n1, ROW, *constants, planes.device),
-        n1, ROW, rows, steps,
-        T1=tile(n1), C=width, INVERSE=inverse, num_warps=4,
+        tables.outer_matrices(n1, m, *constants, inverse, planes.device),
+        tables.outer_twiddle(n1, m, *constants, planes.device),
+        n1, m, rows, steps,
+        T1=tile(n1), C=width, PACK=pack, INVERSE=inverse, num_warps=4,
     )  # fmt: skip
 
 
 def columns(rows: int) -> int:
-    """Columns of an outer tile of some rows: 4096 values and runs of 128 bytes or more, of which the rows fill most."""
-    return 64 if rows > 16 else 128 if rows > 8 else 256
+    """Columns of an outer tile of some rows; of 32 to 512, these were fastest (H200)."""
+    return 64 if rows > 16 else 128
 
 
 def _steps(work: int, programs: int) -> int:

@@ -38,13 +38,19 @@ def left_product(c, s, m, ar, ai):
 
 
 @triton.jit
+def gated(u, gate, GATED: tl.constexpr):
+    """Signal times gate (or signal alone) as float16."""
+    if GATED:
+        u = u * gate if u.dtype == tl.float16 else u.to(tl.float32) * gate.to(tl.float32)
+    return u.to(tl.float16)
+
+
+@triton.jit
 def load_gated(u_ptr, gate_ptr, o_u, o_gate, mask, GATED: tl.constexpr):
     """Signal times gate as float16, zero where masked."""
-    x = tl.load(u_ptr + o_u, mask=mask, other=0.0)
-    if GATED:
-        gate = tl.load(gate_ptr + o_gate, mask=mask, other=0.0)
-        x = x * gate if u_ptr.dtype.element_ty == tl.float16 else x.to(tl.float32) * gate.to(tl.float32)
-    return x.to(tl.float16)
+    u = tl.load(u_ptr + o_u, mask=mask, other=0.0)
+    gate = tl.load(gate_ptr + o_gate, mask=mask, other=0.0) if GATED else u
+    return gated(u, gate, GATED)
 
 
 @triton.jit

@@ -3,7 +3,7 @@
 Three methods, each best in its range:
     direct   a banded Toeplitz matrix times the signal: short signals or short filters;
     blocks   blocks that fit on chip, two factors each, with the spectra of earlier blocks kept at hand;
-    passes   one or two outer factors over strided columns, and 64 x 64 convolutions of the rows in between.
+    passes   one or two outer factors over strided columns, and convolutions on chip of the rows in between.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,17 @@ from typing import Literal
 
 Method = Literal["direct", "blocks", "passes"]
 
-INNER = 64
-ROW = INNER * INNER
+# The two factors of a row of the planes.
+ROWS = ((64, 32), (64, 64))
 # Two factors of a block. The first is 64, the height of a tensor core's tile; the second sets the length.
 BLOCKS = ((64, 16), (64, 32), (64, 64))
 LARGEST_OUTER = 64
-LONGEST = LARGEST_OUTER * LARGEST_OUTER * ROW
+LONGEST = LARGEST_OUTER**2 * 4096
 LONGEST_DIRECT = 2048
-MOST_HISTORY = 3
+# One block before: with more, float16 sums of spectra that cancel cost accuracy (1.4e-3 with three, smooth filters).
+MOST_HISTORY = 1
+# Rows of the smallest matrix that tensor cores take.
+SMALLEST_TILE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Plan:
     Attributes:
         method: The kernels to use.
         factors: Factors of one transform, outermost first; their product is its length. None for "direct".
-        history: For "blocks": how many earlier blocks a block needs.
+        history: For "blocks": 1 if a block needs the one before, else 0.
     """
 
     method: Method
@@ -45,7 +48,7 @@ class Plan:
 
     def __str__(self) -> str:
         name = " x ".join(map(str, self.factors))
-        return f"{name} + {self.history} before" if self.history else name or "direct"
+        return f"{name} + before" if self.history else name or "direct"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,10 @@ class Rates:
         device: What was measured.
         direct: Whatever the filter, and for each tap.
         blocks: By length of a block; a block's samples are counted whole.
-        history: For each earlier block.
+        history: For each earlier block, by length of a block.
         outer: Forward and inverse pass over real signals together, by height of the tile.
         middle: Forward and inverse pass over planes together, by height of the tile.
-        inner: Convolutions of the rows.
+        inner: Convolutions of the rows, by their length.
         launch: Nanoseconds for each launch.
         programs: Programs it takes to fill the GPU.
     """
@@ -67,10 +70,10 @@ class Rates:
     device: str
     direct: tuple[float, float]
     blocks: dict[int, float]
-    history: float
+    history: dict[int, float]
     outer: dict[int, float]
     middle: dict[int, float]
-    inner: float
+    inner: dict[int, float]
     launch: float
     programs: int
 
@@ -78,20 +81,25 @@ class Rates:
 # Measured by `genoconv bench conv` and its forerunners (PyTorch 2.11, Triton 3.6; device copy 4.13 TB/s).
 H200 = Rates(
     device="NVIDIA H200",
-    direct=(3.05, 0.003),
-    blocks={1024: 5.4, 2048: 4.1, 4096: 5.1},
-    history=1.0,
-    outer={16: 4.7, 32: 4.9, 64: 5.2},
-    middle={16: 5.0, 32: 5.2, 64: 5.6},
-    inner=5.1,
+    direct=(2.3, 0.0038),
+    blocks={1024: 3.65, 2048: 3.15, 4096: 4.25},
+    history={1024: 2.5, 2048: 1.8, 4096: 1.6},
+    outer={16: 4.35, 32: 5.0, 64: 5.3},
+    middle={16: 4.4, 32: 5.2, 64: 5.75},
+    inner={2048: 4.45, 4096: 4.95},
     launch=6000.0,
     programs=264,
 )
 
 
 def tile(n: int) -> int:
-    """Height of the tile (a power of two, at least 16) that holds n rows."""
-    return max(16, 1 << (n - 1).bit_length())
+    """Height of the tile (a power of two) that holds n rows."""
+    return max(SMALLEST_TILE, 1 << (n - 1).bit_length())
+
+
+def packed(n: int) -> int:
+    """Signals of n rows that stand one below the other in a tile: several in the smallest tile, else one."""
+    return max(1, SMALLEST_TILE // n)
 
 
 @lru_cache(maxsize=4096)
@@ -119,14 +127,20 @@ def candidates(length: int, taps: int) -> Iterator[Plan]:
         history = min(ceil(length / prod(factors)) - 1, ceil(taps / prod(factors)))
         if history <= MOST_HISTORY:
             yield Plan("blocks", factors, history)
-    rows = ceil(length / ROW)
+    for inner in ROWS:
+        for outer in _outer(ceil(length / prod(inner))):
+            yield Plan("passes", (*outer, *inner))
+
+
+def _outer(rows: int) -> Iterator[tuple[int, ...]]:
+    """One outer factor for so many rows, or two."""
     if 1 < rows <= LARGEST_OUTER:
-        yield Plan("passes", (rows, INNER, INNER))
+        yield (rows,)
     if rows > LARGEST_OUTER:
         for second in range(2, LARGEST_OUTER + 1):
             first = ceil(rows / second)
             if 2 <= first <= LARGEST_OUTER and first * second * 8 <= rows * 9:
-                yield Plan("passes", (first, second, INNER, INNER))
+                yield (first, second)
 
 
 def cost(plan: Plan, batch: int, channels: int, length: int, taps: int, rates: Rates | None = None) -> float:
@@ -135,19 +149,20 @@ def cost(plan: Plan, batch: int, channels: int, length: int, taps: int, rates: R
     rows = batch * channels
     taps = min(taps, length)
     if plan.method == "direct":
-        # A program takes 64 rows of the batch whether they are there or not.
-        seen = rows * length * max(1.0, tile(batch) / batch)
+        # The building of the Toeplitz tiles dominates: fewer than 64 rows of the batch take as long (8 times at 8).
+        seen = 64 * ceil(batch / 64) * channels * length
         each = rates.direct[0] + rates.direct[1] * taps
         return seen * each / 1e3 / _share(ceil(batch / 64) * channels * ceil(length / 128), rates) + rates.launch
     if plan.method == "blocks":
         blocks = ceil(length / plan.n)
-        each = rates.blocks[plan.n] + rates.history * plan.history
+        each = rates.blocks[plan.n] + rates.history[plan.n] * plan.history
         return rows * blocks * plan.n * each / 1e3 / _share(rows * blocks, rates) + rates.launch
-    passes = rates.outer[tile(plan.factors[0])] + rates.inner
+    row = prod(plan.factors[-2:])
+    passes = rates.outer[tile(plan.factors[0])] + rates.inner[row]
     if len(plan.factors) == 4:
         passes += rates.middle[tile(plan.factors[1])]
     launches = 2 * len(plan.factors) - 3
-    return rows * plan.n * passes / 1e3 / _share(rows * plan.n // ROW, rates) + launches * rates.launch
+    return rows * plan.n * passes / 1e3 / _share(rows * plan.n // row, rates) + launches * rates.launch
 
 
 def _share(programs: int, rates: Rates) -> float:

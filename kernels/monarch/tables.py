@@ -10,6 +10,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from genoconv.kernels.monarch.plan import packed
+
 # Frequencies are shifted by a quarter of a bin: the wrapped half of a causal convolution turns imaginary.
 SHIFT = 0.25
 
@@ -50,21 +52,20 @@ def block_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def inner_twiddle(n: int, gain: float, device: torch.device) -> Tensor:
-    """Between the factors of a plain transform of n * n values, (2, 2, n, n): once divided by gain, once as it is."""
-    j = _count(n, device)
-    plain = turns(j[:, None] * j / (n * n))
-    return torch.stack([_planes(plain / gain, at=0, matrix=False), _planes(plain, at=0, matrix=False)])
+def inner_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
+    """Between the factors of a plain transform, (2, n1, n2) float16."""
+    j = _count(n1, device)[:, None]
+    return _planes(turns(j * _count(n2, device) / (n1 * n2)), at=0, matrix=False)
 
 
 @lru_cache(maxsize=16)
 def outer_matrices(
     n1: int, m: int, tile: int, columns: int, shift: float, inverse: bool, device: torch.device
 ) -> Tensor:
-    """The outer DFT over n1 rows for each tile of columns, (m / columns, 3, tile, tile) float16, zero beyond n1.
+    """The outer DFT over n1 rows for each tile of columns, (m / columns, 3, tile, tile) float16.
 
     Row j of the matrix for the columns from c carries the twiddle of column c, c (j - shift) / (n1 m). The inverse is
-    the conjugate transpose.
+    the conjugate transpose. Small transforms stand several times on the diagonal; all else is zero.
     """
     j = _count(n1, device)[:, None] - shift
     start = _count(m // columns, device)[:, None, None] * columns
@@ -72,14 +73,17 @@ def outer_matrices(
     if inverse:
         z = z.transpose(1, 2).conj()
     out = torch.zeros(m // columns, 3, tile, tile, dtype=torch.float16, device=device)
-    out[:, :, :n1, :n1] = _planes(z, at=1, matrix=True)
+    for k in range(0, packed(n1) * n1, n1):
+        out[:, :, k : k + n1, k : k + n1] = _planes(z, at=1, matrix=True)
     return out
 
 
 @lru_cache(maxsize=16)
 def outer_twiddle(n1: int, m: int, tile: int, columns: int, shift: float, device: torch.device) -> Tensor:
-    """The twiddle of the columns of one tile relative to its first, (2, tile, columns) float16, zero beyond n1."""
+    """The twiddle of the columns of one tile relative to its first, (2, tile, columns) float16; else zero."""
     j = _count(n1, device)[:, None] - shift
+    w = _planes(turns(j * _count(columns, device) / (n1 * m)), at=0, matrix=False)
     out = torch.zeros(2, tile, columns, dtype=torch.float16, device=device)
-    out[:, :n1] = _planes(turns(j * _count(columns, device) / (n1 * m)), at=0, matrix=False)
+    for k in range(0, packed(n1) * n1, n1):
+        out[:, k : k + n1] = w
     return out

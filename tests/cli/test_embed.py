@@ -252,9 +252,10 @@ def test_regions_are_stretches_of_records(genoconv: Command, fasta: Path, tmp_pa
 def test_memory_that_runs_out_halves_the_batch_and_loses_one_record_at_most(
     genoconv: Command, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from genoconv.model import inference
     from genoconv.runs import compute
 
-    true_states = compute.hidden_states
+    true_states = inference.hidden_states
 
     def starved(model: Any, ids: Any, **options: Any) -> Any:
         if ids.numel() > 500:

@@ -56,5 +56,5 @@ def test_tile_holds_its_rows(n: int, expected: int) -> None:
 
 def test_plans_read_well() -> None:
     assert str(Plan("direct")) == "direct"
-    assert str(Plan("blocks", (64, 32), 1)) == "64 x 32 + 1 before"
+    assert str(Plan("blocks", (64, 32), 1)) == "64 x 32 + before"
     assert str(Plan("passes", (16, 16, 64, 64))) == "16 x 16 x 64 x 64"

@@ -1,0 +1,123 @@
+"""`genoconv bench`: how fast and how accurate the convolutions are on this machine."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genoconv.cli import options
+
+if TYPE_CHECKING:
+    import torch
+
+    from genoconv.kernels.benchmark import Filters
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure the convolutions on this machine.")
+
+Lengths = Annotated[
+    str | None, typer.Option("--lengths", metavar="L,L,...", help="Lengths of the signals [default: powers of two].")
+]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the numbers to a CSV file as well.")]
+
+
+@app.command()
+def conv(
+    device: options.Device = "auto",
+    lengths: Lengths = None,
+    taps: Annotated[
+        int | None, typer.Option("--taps", min=1, help="Taps of the filters [default: the length].")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option("--dtype", metavar="float16|bfloat16|float32|auto", help="auto: float16 on a GPU.")
+    ] = "auto",
+    filters: Annotated[
+        str, typer.Option("--filters", metavar="random|smooth", help="Decaying noise, or slow waves as models have.")
+    ] = "random",
+    csv: Csv = None,
+) -> None:
+    """Check the gated convolution against float64, then time it beside torch.fft and a plain copy."""
+    from genoconv.kernels import benchmark
+
+    place, numbers = _place(device), _lengths(lengths)
+    kind, chosen = _dtype(dtype, place.type), _filters(filters)
+    print("  ".join(f"{k}: {v}" for k, v in benchmark.machine(place).items()), file=sys.stderr)
+    print(f"{'length':>9} {'B':>3} {'H':>4}  {'plan':26} {'ms':>9} {'x copy':>7} {'torch':>7} {'error':>8} {'MiB':>8}")
+    rows = []
+    for batch, channels, length in benchmark.shapes(place, numbers):
+        row = benchmark.measure(
+            batch, channels, length, taps=min(taps or length, length), dtype=kind, device=place, filters=chosen
+        )
+        rows.append(row)
+        print(
+            f"{length:9,} {batch:3} {channels:4}  {row.plan:26} {row.ms:9.3f} {row.times_copy:7.2f} "
+            f"{row.times_faster:6.1f}x {row.error:8.1e} {row.mib:8.0f}",
+            flush=True,
+        )
+    if csv:
+        benchmark.write_csv(csv, rows, place)
+
+
+@app.command()
+def plan(device: options.Device = "auto", lengths: Lengths = None, csv: Csv = None) -> None:
+    """Compare the plan that the cost model chooses with the fastest of all plans (needs a GPU)."""
+    from genoconv.errors import EnvironmentProblem
+    from genoconv.kernels import benchmark
+
+    place = _place(device)
+    if place.type != "cuda":
+        raise EnvironmentProblem("only the kernels for GPUs have plans to compare", fix="run this on a GPU")
+    print(f"{'length':>9} {'B':>3} {'H':>4}  {'chosen':26} {'ms':>9}  {'best':26} {'ms':>9} {'ratio':>6}")
+    rows = []
+    for batch, channels, length in benchmark.shapes(place, _lengths(lengths)):
+        row = benchmark.measure_plans(batch, channels, length, taps=length, device=place)
+        rows.append(row)
+        print(
+            f"{length:9,} {batch:3} {channels:4}  {row.chosen:26} {row.chosen_ms:9.3f}  {row.best:26} "
+            f"{row.best_ms:9.3f} {row.chosen_ms / row.best_ms:6.2f}",
+            flush=True,
+        )
+    if csv:
+        benchmark.write_csv(csv, rows, place)
+
+
+def _place(device: str) -> "torch.device":
+    from genoconv.runs.devices import choose_device
+
+    return choose_device(device)
+
+
+def _lengths(text: str | None) -> list[int] | None:
+    """Numbers from a list like 1024,4096."""
+    from genoconv.errors import UsageError
+
+    if text is None:
+        return None
+    words = text.replace("_", "").split(",")
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise UsageError(f"--lengths takes whole numbers above 0, separated by commas, not {text!r}")
+    return [int(word) for word in words]
+
+
+def _dtype(name: str, place: str) -> "torch.dtype":
+    import torch
+
+    from genoconv.errors import UsageError
+
+    dtypes = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+    dtypes["auto"] = torch.float16 if place == "cuda" else torch.float32
+    if name not in dtypes:
+        raise UsageError(f"--dtype is one of {', '.join(dtypes)}, not {name!r}")
+    if place != "cuda" and dtypes[name] != torch.float32:
+        raise UsageError(f"--dtype {name} is measured on a GPU only", fix="use --dtype float32")
+    return dtypes[name]
+
+
+def _filters(name: str) -> "Filters":
+    from genoconv.errors import UsageError
+
+    if name == "random":
+        return "random"
+    if name == "smooth":
+        return "smooth"
+    raise UsageError(f"--filters is random or smooth, not {name!r}")

@@ -1,0 +1,290 @@
+"""Measurements of the convolutions: checked against float64, then timed beside torch.fft and a plain copy.
+
+Times are medians, in milliseconds, over fresh random signals (B, H, L), gated, with the filters' spectra made before. A
+result whose error is out of bounds is not timed, but an error.
+"""
+
+import csv
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from genoconv.kernels import reference, triton_path
+from genoconv.kernels.fftconv import backend_for, fftconv, prepare
+from genoconv.kernels.monarch.plan import Plan, candidates, choose
+from genoconv.kernels.spectrum import Spectrum
+
+# Untyped in torch.
+_Event: Any = torch.cuda.Event
+Filters = Literal["random", "smooth"]
+
+# Rows and channels for each length: about 200 million samples, enough to be far larger than a GPU's cache.
+GPU_SHAPES = {
+    256: (64, 768), 512: (64, 768), 1024: (64, 768), 2048: (64, 768), 4096: (64, 768), 8192: (32, 768),
+    16384: (16, 768), 32768: (8, 768), 65536: (8, 384), 131072: (8, 192), 262144: (8, 96), 524288: (8, 48),
+    1048576: (8, 32), 2097152: (8, 16), 4194304: (8, 16),
+}  # fmt: skip
+CPU_SHAPES = {1024: (4, 64), 16384: (1, 64), 131072: (1, 32), 1048576: (1, 4)}
+# Largest relative L2 error.
+BOUNDS = {torch.float16: 1e-3, torch.bfloat16: 2.5e-3, torch.float32: 1e-5, torch.float64: 1e-12}
+# Samples of the running mean that is taken off to see the error of the fine structure.
+_SMOOTHED = 1001
+
+
+class BenchmarkError(RuntimeError):
+    """A result was too far from the float64 reference to be worth timing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One row of the table; times in ms, memory in MiB beside operands and result, errors relative L2 to float64.
+
+    Attributes:
+        torch_ms: torch.fft.rfft and irfft in float32, twice the length, with the filter's transform made before.
+        copy_ms: Moving the four tensors of a gated convolution once: the fastest of some ways.
+        fine_error: Error with the running mean of 1,001 samples taken off result and reference.
+    """
+
+    length: int
+    batch: int
+    channels: int
+    taps: int
+    dtype: str
+    filters: str
+    backend: str
+    plan: str
+    ms: float
+    torch_ms: float
+    copy_ms: float
+    error: float
+    fine_error: float
+    mib: float
+    torch_mib: float
+
+    @property
+    def times_copy(self) -> float:
+        """Time over that of the copy: 1 is the floor."""
+        return self.ms / self.copy_ms
+
+    @property
+    def times_faster(self) -> float:
+        """Torch's time over this one."""
+        return self.torch_ms / self.ms
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMeasurement:
+    """The plan that the cost model chose, beside the fastest of all plans; times in ms."""
+
+    length: int
+    batch: int
+    channels: int
+    taps: int
+    chosen: str
+    chosen_ms: float
+    best: str
+    best_ms: float
+
+
+def measure(
+    batch: int,
+    channels: int,
+    length: int,
+    *,
+    taps: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    filters: Filters = "random",
+) -> Measurement:
+    """Checks and times one convolution.
+
+    Raises:
+        BenchmarkError: The result is not within `BOUNDS`.
+    """
+    case = _operands(batch, channels, length, taps, dtype, device, filters)
+    weights = case.pop("taps")
+    spectrum = prepare(weights, length, dtype=dtype, batch=batch)
+    out = torch.full_like(case["u"], float("nan"))
+    error, fine_error = _errors(fftconv(taps=spectrum, **case, out=out), weights, case)
+    if not error <= BOUNDS[dtype]:
+        raise BenchmarkError(f"length {length}, {spectrum.plan or 'torch'}: relative error {error:.2e}")
+    ms = _milliseconds(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device)
+    mib = _peak_mib(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device) + spectrum.nbytes / 2**20
+    transform = torch.fft.rfft(weights.float(), 2 * length)
+    torch_ms = _milliseconds(lambda: _plain_torch(case, transform), device)
+    torch_mib = _peak_mib(lambda: _plain_torch(case, transform), device) + transform.nbytes / 2**20
+    copy_ms = _copy_milliseconds(case["u"], case["in_gate"], out, device)
+    return Measurement(
+        length=length, batch=batch, channels=channels, taps=taps, dtype=str(dtype).removeprefix("torch."),
+        filters=filters, backend=backend_for(device, dtype), plan=_plan_name(spectrum), ms=ms, torch_ms=torch_ms,
+        copy_ms=copy_ms, error=error, fine_error=fine_error, mib=mib, torch_mib=torch_mib,
+    )  # fmt: skip
+
+
+def measure_plans(
+    batch: int, channels: int, length: int, *, taps: int, device: torch.device, dtype: torch.dtype = torch.float16
+) -> PlanMeasurement:
+    """Times every plan for one convolution."""
+    case = _operands(batch, channels, length, taps, dtype, device, "random")
+    weights = case.pop("taps")
+    out = torch.empty_like(case["u"])
+
+    def timed(plan: Plan) -> float:
+        spectrum = triton_path.prepare(weights, length, plan=plan)
+        return _milliseconds(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device)
+
+    times = {plan: timed(plan) for plan in candidates(length, taps)}
+    chosen = choose(batch, channels, length, taps)
+    best = min(times, key=lambda plan: times[plan])
+    return PlanMeasurement(length, batch, channels, taps, str(chosen), times[chosen], str(best), times[best])
+
+
+def write_csv(path: Path, rows: Sequence[Measurement | PlanMeasurement], device: torch.device) -> None:
+    """Writes measurements, each with what they were made on."""
+    surroundings = machine(device)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=[*asdict(rows[0]), *surroundings])
+        writer.writeheader()
+        for row in rows:
+            numbers = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
+            writer.writerow(numbers | surroundings)
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What measurements depend on: the processor or GPU, and versions."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    triton = version("triton") if find_spec("triton") else "none"
+    return {"device": name, "torch": torch.__version__, "triton": triton}
+
+
+def _operands(
+    B: int, H: int, L: int, K: int, dtype: torch.dtype, device: torch.device, filters: Filters
+) -> dict[str, Any]:
+    generator = torch.Generator(device).manual_seed(L)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, device=device)
+
+    make = _random_filters if filters == "random" else _smooth_filters
+    signals = {name: draw(B, H, L).to(dtype) for name in ("u", "in_gate", "out_gate")}
+    return signals | {"taps": make(draw, H, K), "skip": draw(H)}
+
+
+def _random_filters(draw: Callable[..., Tensor], H: int, K: int) -> Tensor:
+    """Noise that decays exponentially."""
+    weights = draw(H, K)
+    weights *= torch.exp(torch.arange(K, device=weights.device) * (-5.0 / K)) / K**0.5
+    return weights
+
+
+def _smooth_filters(draw: Callable[..., Tensor], H: int, K: int) -> Tensor:
+    """As implicit filters are: some slow waves under a window that never falls below 0.05."""
+    phase, height, decay = draw(H, 16), draw(H, 16) * 0.1, draw(H, 1).abs() * 5.0
+    t = torch.arange(K, device=phase.device) / K
+    waves = torch.zeros(H, K, device=phase.device)
+    for i in range(16):
+        waves += height[:, i : i + 1] * torch.sin((2.0 * i) * t + phase[:, i : i + 1])
+    return waves * (torch.exp(-decay * t) + 0.05)
+
+
+def _plain_torch(case: dict[str, Any], transform: Tensor) -> Tensor:
+    """What one writes without this package."""
+    L = case["u"].shape[-1]
+    x = case["u"].float() * case["in_gate"].float()
+    y: Tensor = torch.fft.irfft(torch.fft.rfft(x, 2 * L) * transform, 2 * L)[..., :L]
+    y = y + case["skip"][:, None] * x
+    gate: Tensor = case["out_gate"]
+    return (y * gate).to(gate.dtype)
+
+
+def _errors(result: Tensor, weights: Tensor, case: dict[str, Any]) -> tuple[float, float]:
+    """Relative errors of first and last row and channel: of all, and with the running mean taken off."""
+    B, H, _ = result.shape
+    worst, worst_fine = 0.0, 0.0
+    for h in sorted({0, H - 1}):
+        for b in sorted({0, B - 1}):
+            at = (slice(b, b + 1), slice(h, h + 1))
+            signals = {k: t[at] if t.ndim == 3 else t[h : h + 1] for k, t in case.items()}
+            expected = reference.fftconv(taps=weights[h : h + 1], **signals)
+            worst = max(worst, _relative(result[at].double(), expected))
+            worst_fine = max(worst_fine, _relative(_fine(result[at].double()), _fine(expected)))
+    return worst, worst_fine
+
+
+def _fine(y: Tensor) -> Tensor:
+    window = min(_SMOOTHED, y.shape[-1])
+    return y - torch.nn.functional.avg_pool1d(y, window, 1, window // 2, count_include_pad=False)[..., : y.shape[-1]]
+
+
+def _relative(result: Tensor, expected: Tensor) -> float:
+    return float((result - expected).norm() / expected.norm())
+
+
+def _milliseconds(run: Callable[[], object], device: torch.device) -> float:
+    """Median time of a call: on a GPU of its kernels alone (a CUDA graph), after a first call has compiled them."""
+    run()
+    if device.type != "cuda":
+        return median(_clock(run) for _ in range(5))
+    torch.cuda.synchronize(device)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return median(_events(graph.replay, device) for _ in range(9))
+
+
+def _copy_milliseconds(a: Tensor, b: Tensor, out: Tensor, device: torch.device) -> float:
+    """Two tensors read and two written: by copies and by a kernel, in a graph and, on a GPU, without."""
+    ways = [lambda: (out.copy_(a), out.copy_(b)), lambda: (torch.neg(a, out=out), torch.neg(b, out=out))]
+    times = [_milliseconds(way, device) for way in ways]
+    if device.type == "cuda":
+        times += [median(_events(way, device) for _ in range(9)) for way in ways]
+    return min(times)
+
+
+def _clock(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return (time.perf_counter() - start) * 1e3
+
+
+def _events(run: Callable[[], object], device: torch.device) -> float:
+    start, end = _Event(enable_timing=True), _Event(enable_timing=True)
+    start.record()
+    run()
+    end.record()
+    torch.cuda.synchronize(device)
+    return float(start.elapsed_time(end))
+
+
+def _peak_mib(run: Callable[[], object], device: torch.device) -> float:
+    """Memory that a call takes beside what there is; 0 where it cannot be measured."""
+    if device.type != "cuda":
+        return 0.0
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    run()
+    torch.cuda.synchronize(device)
+    return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+
+
+def _plan_name(spectrum: Spectrum) -> str:
+    return str(spectrum.plan) if spectrum.plan else f"{spectrum.n} by {spectrum.hop}"
+
+
+def shapes(device: torch.device, lengths: Sequence[int] | None) -> Iterator[tuple[int, int, int]]:
+    """(B, H, L) of the table: the usual shapes, or about as many samples for given lengths."""
+    usual = GPU_SHAPES if device.type == "cuda" else CPU_SHAPES
+    for length in lengths or usual:
+        samples = 1 << (27 if device.type == "cuda" else 21)
+        batch, channels = usual.get(length) or (max(1, min(8, samples // length)), 0)
+        yield batch, channels or max(1, min(768, samples // length // batch)), length

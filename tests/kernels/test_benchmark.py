@@ -1,0 +1,40 @@
+"""Benchmarks: they check before they time, and write what they measured with what it was measured on."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from genoconv.kernels import benchmark
+from genoconv.kernels.fftconv import fftconv
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("filters", ["random", "smooth"])
+def test_measures_and_writes(tmp_path: Path, filters: benchmark.Filters) -> None:
+    row = benchmark.measure(2, 3, 1500, taps=700, dtype=torch.float32, device=CPU, filters=filters)
+    assert 0.0 < row.error < 1e-5
+    assert 0.0 < row.fine_error < 1e-4
+    assert min(row.ms, row.torch_ms, row.copy_ms) > 0.0
+    assert row.times_copy == row.ms / row.copy_ms
+    assert row.times_faster == row.torch_ms / row.ms
+    benchmark.write_csv(tmp_path / "table.csv", [row, row], CPU)
+    with (tmp_path / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    assert rows[0]["length"] == "1500"
+    assert rows[0]["torch"] == torch.__version__
+
+
+def test_wrong_results_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "fftconv", lambda **operands: fftconv(**operands) * 1.001)
+    with pytest.raises(benchmark.BenchmarkError, match="relative error"):
+        benchmark.measure(1, 1, 100, taps=100, dtype=torch.float32, device=CPU)
+
+
+def test_shapes_have_the_lengths_asked_for() -> None:
+    assert [length for _, _, length in benchmark.shapes(CPU, [7, 1_000_003])] == [7, 1_000_003]
+    for batch, channels, length in benchmark.shapes(torch.device("cuda"), None):
+        assert batch * channels * length >= 1 << 23

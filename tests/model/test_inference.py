@@ -1,0 +1,140 @@
+"""The fast path: the plain model's numbers whatever the chunks, the batch and the padding; layers; memory."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from genoconv.errors import ModelError, UsageError
+from genoconv.model import inference
+from genoconv.model.config import HyenaConfig
+from genoconv.model.hyenadna import HyenaDNA
+from genoconv.model.inference import hidden_states, layer_indices
+
+CONFIG = HyenaConfig(d_model=12, n_layer=3, d_inner=40, l_max=400)
+
+
+@pytest.fixture(scope="module")
+def model() -> HyenaDNA:
+    torch.manual_seed(0)
+    made = HyenaDNA(CONFIG).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return made
+
+
+def bases(batch: int, length: int, seed: int = 0) -> Tensor:
+    return torch.randint(7, 12, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+def states(model: HyenaDNA, ids: Tensor, layers: tuple[int, ...] = (-1,)) -> dict[int, Tensor]:
+    return {layer: hidden.clone() for layer, hidden in hidden_states(model, ids, layers=layers)}
+
+
+@pytest.mark.parametrize("chunk", [16, 17, 100, 1 << 20])
+@pytest.mark.parametrize(("batch", "length"), [(1, 1), (1, 2), (3, 3), (2, 16), (5, 33), (1, 1000), (3, 401), (40, 5)])
+def test_equal_to_the_plain_model(
+    model: HyenaDNA, batch: int, length: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(inference._CHUNK_BYTES, "cpu", chunk * 40 * 8)
+    monkeypatch.setattr(inference, "_FINAL_ROWS", chunk)
+    ids = bases(batch, length)
+    double = copy.deepcopy(model).double()
+    found = states(double, ids, tuple(range(5)))
+    with torch.no_grad():
+        for layer, expected in enumerate(double.states(ids)):
+            assert torch.allclose(found[layer], expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_batch_mates_and_padding_do_not_matter(model: HyenaDNA, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 600, (6,), generator=generator).tolist()
+    ids = torch.full((6, 600), 4)
+    for row, length in enumerate(lengths):
+        ids[row, :length] = bases(1, length, seed=100 * seed + row)[0]
+    together = states(model, ids)[4]
+    for row, length in enumerate(lengths):
+        alone = states(model, ids[row : row + 1, :length])[4]
+        assert (together[row, :length] - alone[0]).abs().max() <= 1e-5
+
+
+def test_layers_come_in_order_and_once(model: HyenaDNA) -> None:
+    assert [layer for layer, _ in hidden_states(model, bases(1, 9), layers=(-1, 2, 0, 2, -3))] == [0, 2, 4]
+
+
+def test_no_block_beyond_the_last_layer_is_run(model: HyenaDNA, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[int] = []
+    real = inference._transform
+
+    def counted(*arguments: object) -> None:
+        runs.append(1)
+        real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(inference, "_transform", counted)
+    states(model, bases(1, 9), (0,))
+    assert not runs
+    states(model, bases(1, 9), (0, 1))
+    assert len(runs) == 1
+
+
+def test_layer_numbers() -> None:
+    assert layer_indices(CONFIG, (0, 4, -1, -5)) == (0, 4, 4, 0)
+    for layer in (5, -6):
+        with pytest.raises(UsageError, match=f"no layer {layer}"):
+            layer_indices(CONFIG, (layer,))
+
+
+def test_faults_are_told_before_anything_is_computed(model: HyenaDNA) -> None:
+    with pytest.raises(UsageError, match="no layer 7"):
+        hidden_states(model, bases(1, 9), layers=(7,))
+    with pytest.raises(UsageError, match="at least 1"):
+        hidden_states(model, bases(1, 9), filter_length=0)
+    with pytest.raises(ModelError, match="float32"):
+        hidden_states(HyenaDNA(CONFIG).half(), bases(1, 9))
+
+
+def test_nothing_in_nothing_out(model: HyenaDNA) -> None:
+    assert states(model, bases(1, 0))[4].shape == (1, 0, 12)
+    assert states(model, bases(0, 7), (0, 2))[2].shape == (0, 7, 12)
+
+
+def test_no_gradients_and_no_trace_in_the_callers_mode(model: HyenaDNA) -> None:
+    for _, hidden in hidden_states(model, bases(1, 9), layers=(0, 1, -1)):
+        assert not hidden.requires_grad
+        assert torch.is_grad_enabled()
+
+
+def test_gelu_is_the_tanh_form() -> None:
+    x = torch.linspace(-12, 12, 4001)
+    exact = torch.nn.functional.gelu(x.double(), approximate="tanh")
+    assert (inference._gelu(x.clone(), torch.empty_like(x)) - exact).abs().max() <= 2e-6
+    assert inference._gelu(torch.tensor([-1e4, 1e4]), torch.empty(2)).tolist() == [0.0, 1e4]
+
+
+MEASURE = """
+import resource, torch
+from genoconv.model.config import HyenaConfig
+from genoconv.model.hyenadna import HyenaDNA
+from genoconv.model.inference import fixed_bytes, hidden_states, memory_per_base
+torch.set_num_threads(1)
+model = HyenaDNA(HyenaConfig(d_model=128, n_layer=1, d_inner=128, l_max={l_max})).eval()
+ids = torch.randint(7, 11, (1, {length}))
+before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+for _, hidden in hidden_states(model, ids):
+    pass
+added = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+print(added / (fixed_bytes(model.config, {length}, None) + {length} * memory_per_base(model.config)))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize(("l_max", "length"), [(1026, 200_000), (60_000, 60_000)])
+def test_memory_is_as_predicted(l_max: int, length: int) -> None:
+    program = MEASURE.format(l_max=l_max, length=length)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 0.75 < float(done.stdout) < 1.2
