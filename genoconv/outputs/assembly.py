@@ -10,7 +10,7 @@ from genoconv.outputs.part_files import Key
 from genoconv.outputs.store import EmbeddingWriter
 from genoconv.outputs.tokens import TokenWriter
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 64 << 20
 BLOCK_ROWS = 4096
 """Blocks are of whole runs of this many rows (four of the writer's), or one such run where a row is large."""
 

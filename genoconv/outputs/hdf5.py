@@ -240,7 +240,7 @@ def close_quietly(file: h5py.File | None) -> None:
 
 def read_texts(dataset: h5py.Dataset) -> list[str]:
     """All texts of a string dataset, in order."""
-    return [str(value) for value in dataset.asstr()[:]]
+    return [text.decode() for text in dataset[:]]
 
 
 def read_column(node: h5py.Group | h5py.Dataset) -> Column:
@@ -249,15 +249,32 @@ def read_column(node: h5py.Group | h5py.Dataset) -> Column:
     Raises:
         ValueError: Its checksum does not agree.
     """
-    parts = [node["codes"], node["categories"]] if isinstance(node, h5py.Group) else [node]
-    for part in parts:
-        if stored_checksum(part) != part.attrs.get(CHECKSUM):
-            raise ValueError(f"{part.name} is damaged: its checksum does not agree")
     if isinstance(node, h5py.Group):
-        categories = read_texts(node["categories"])
-        return Categorical([categories[code] for code in node["codes"][:].tolist()], categories)
-    values: Array = node[:]
-    return read_texts(node) if h5py.check_string_dtype(node.dtype) is not None else values
+        categories = read_checked_texts(node["categories"])
+        return Categorical([categories[code] for code in _read_numbers(node["codes"]).tolist()], categories)
+    return read_checked_texts(node) if h5py.check_string_dtype(node.dtype) is not None else _read_numbers(node)
+
+
+def read_checked_texts(dataset: h5py.Dataset) -> list[str]:
+    """All texts of a string dataset, in order.
+
+    Raises:
+        ValueError: Its checksum does not agree.
+    """
+    held = list(dataset[()])
+    _agree(dataset, checksum(held))
+    return [text.decode() for text in held]
+
+
+def _read_numbers(dataset: h5py.Dataset) -> Array:
+    held: Array = dataset[()]
+    _agree(dataset, checksum(held))
+    return held
+
+
+def _agree(dataset: h5py.Dataset, found: str) -> None:
+    if found != dataset.attrs.get(CHECKSUM):
+        raise ValueError(f"{dataset.name} is damaged: its checksum does not agree")
 
 
 def join(columns: Sequence[Column]) -> Column:

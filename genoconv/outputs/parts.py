@@ -122,7 +122,7 @@ class Parts:
     def close(self) -> None:
         """Gives the right to the output back; a folder without parts is removed. Safe to call twice."""
         with signals_waiting(), suppress(OSError):
-            if self.folder.is_dir() and not any(self.folder.glob("part-*")):
+            if self.folder.is_dir() and not any(self.folder.glob("part-*.npz")):
                 self.remove()
             self._lock.release()
 

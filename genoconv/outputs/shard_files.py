@@ -45,8 +45,8 @@ class ShardFile:
             if not shard or ROW_COLUMN not in self._file["obs"]:
                 raise self._unusable("it holds a whole run, not a shard of one")
             self.index, self.count = int(shard["index"]), int(shard["count"])
-            self.rows: Array = self._file["obs"][ROW_COLUMN][:]
-            self.ids = hdf5.read_texts(self._file["obs/_index"])
+            self.rows: Array = np.asarray(hdf5.read_column(self._file["obs"][ROW_COLUMN]))
+            self.ids = hdf5.read_checked_texts(self._file["obs/_index"])
             self._tokens = self._open_tokens() if self.provenance["settings"]["tokens"] else None
         except DAMAGE as error:
             self._open.close()

@@ -178,11 +178,23 @@ class _Matrix:
             raise ValueError(f"values of shape {values.shape} for {len(rows)} rows of {self.dataset.shape}")
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.written):
             raise ValueError(f"rows {rows.min()} to {rows.max()} of a matrix of {len(self.written)} rows")
+        if self._is_whole_blocks(rows):
+            self.dataset[rows[0] : rows[-1] + 1] = values
+            self.written[rows] = True
+            return
         block_of = rows // BLOCK_ROWS
         for block in np.unique(block_of):
             chosen = block_of == block
             self._fill(int(block), rows[chosen] - block * BLOCK_ROWS, values[chosen])
         self.written[rows] = True
+
+    def _is_whole_blocks(self, rows: Array) -> bool:
+        """Whether rows are consecutive and fill their blocks, none of which waits: such rows need not wait either."""
+        if not len(rows) or rows[0] % BLOCK_ROWS or ((rows[-1] + 1) % BLOCK_ROWS and rows[-1] + 1 != len(self.written)):
+            return False
+        if self._blocks.keys() & set(range(int(rows[0]) // BLOCK_ROWS, int(rows[-1]) // BLOCK_ROWS + 1)):
+            return False
+        return len(rows) == rows[-1] - rows[0] + 1 and bool((np.diff(rows) == 1).all())
 
     def flush(self) -> None:
         for block in list(self._blocks):

@@ -1,5 +1,6 @@
 """Runs that are killed, stopped or hindered, and started again: nothing committed is lost, nothing is there twice."""
 
+import errno
 import json
 import os
 import random
@@ -7,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -278,3 +280,66 @@ def test_a_worker_that_dies_ends_the_run_and_keeps_the_rest(genoconv: Command, f
     assert "SIGKILL" in words
     assert list(parts.glob("part-*.npz"))
     assert genoconv("embed", fasta, "-o", out, *OPTIONS).code == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system is mounted by root only")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_fills_up_and_becomes_read_only_keeps_what_is_done(
+    genoconv: Command, fasta: Path, small_disk: Path
+) -> None:
+    out = small_disk / "out.h5"
+    process = start(fasta, out, "--commit-every", "0", slow=0.2)
+    wait_for_units(process, 3)
+    with suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 4, words
+    assert "the disk is full" in words
+    assert str(small_disk) in words
+    parts = list((small_disk / "out.h5.parts").glob("part-*"))
+    assert parts
+    (small_disk / "filler").unlink()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    refused = genoconv("embed", fasta, "-o", out, *OPTIONS)
+    assert refused.code == 4
+    assert "read-only" in refused.err
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    assert sorted((small_disk / "out.h5.parts").glob("part-*")) == sorted(parts)
+    finished = genoconv("embed", fasta, "-o", out, *OPTIONS)
+    assert finished.code == 0, finished.err
+    assert "going on" in finished.err
+    assert genoconv("verify", out).code == 0
+
+
+def test_an_output_that_will_not_fit_is_refused_before_computing(
+    genoconv: Command, fasta: Path, small_disk: Path
+) -> None:
+    refused = genoconv("embed", fasta, "-o", small_disk / "out.h5", *OPTIONS, "--tokens")
+    assert refused.code == 4
+    assert "GB are free" in refused.err
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_file_system_without_links_and_locks(
+    genoconv: Command, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert genoconv("embed", fasta, "-o", tmp_path / "out.h5", *OPTIONS).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["genes.fa", "out.h5"]

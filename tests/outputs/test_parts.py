@@ -1,0 +1,179 @@
+"""Parts: what is committed comes back as it was, in whatever order it was written; the rest leaves no trace."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genoconv.errors import OutputError
+from genoconv.outputs import part_files
+from genoconv.outputs.assembly import copy_matrices, copy_tokens
+from genoconv.outputs.hdf5 import open_read
+from genoconv.outputs.part_files import PartWriter
+from genoconv.outputs.parts import Parts
+from genoconv.outputs.store import EmbeddingWriter
+from genoconv.outputs.tokens import TokenWriter
+
+WIDTH = 3
+KEY = ("mean", 1)
+
+
+def numbers(rows: np.ndarray) -> np.ndarray:
+    """The numbers that stand for some rows."""
+    return (rows[:, None] * 10 + np.arange(WIDTH)).astype(np.float32)
+
+
+def bases(row: int, length: int) -> np.ndarray:
+    """The numbers that stand for the bases of a row."""
+    return (row + np.arange(length * WIDTH).reshape(length, WIDTH) / 64).astype(np.float32)
+
+
+def writer(parts: Parts, worker: int = 0, interval: float = 60) -> PartWriter:
+    return parts.writer(worker, about={"device": "cpu"}, interval=interval)
+
+
+@settings(max_examples=25)
+@given(st.permutations(range(12)), st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(1, 3))
+def test_any_order_comes_back_in_order(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], sizes: list[int], workers: int
+) -> None:
+    out = tmp_path_factory.mktemp("parts") / "out.h5"
+    lengths = np.arange(1, 13)
+    with Parts(out) as parts:
+        writers = [writer(parts, worker) for worker in range(workers)]
+        first = 0
+        for turn in range(12):
+            rows = np.array(order[first : first + sizes[turn % len(sizes)]], dtype=np.int64)
+            first += len(rows)
+            mine = writers[turn % workers]
+            for row in rows.tolist():
+                mine.add_tokens(row, bases(row, int(lengths[row])))
+            if len(rows):
+                mine.add(rows, {KEY: numbers(rows)})
+            if turn % 2:
+                mine.commit()
+        for mine in writers:
+            mine.commit()
+        parts.refresh()
+        assert parts.done(12).all()
+        rows = np.arange(12)
+        ids = [str(row) for row in rows]
+        with EmbeddingWriter(out, ids=ids, d_model=WIDTH, poolings=["mean"], layers=[1], obs={}) as store:
+            copy_matrices(parts.list(), rows, [KEY], store)
+            store.commit({})
+        tokens_file = out.with_name("out.tokens.h5")
+        with TokenWriter(tokens_file, ids=ids, lengths=lengths, d_model=WIDTH, layer=1) as tokens:
+            copy_tokens(parts.list(), rows, lengths, tokens)
+            tokens.commit({})
+        parts.remove()
+    with open_read(out) as made, open_read(tokens_file) as per_base:
+        assert np.array_equal(made["X"][:], numbers(rows))
+        expected = np.concatenate([bases(row, int(lengths[row])) for row in range(12)])
+        assert np.array_equal(per_base["data"][:], expected)
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out.h5", "out.tokens.h5"]
+
+
+def test_a_part_is_an_ordinary_npz(tmp_path: Path) -> None:
+    with Parts(tmp_path / "out.h5") as parts:
+        mine = writer(parts)
+        mine.add(np.array([4, 2]), {KEY: numbers(np.array([4, 2]))})
+        mine.commit()
+        (path,) = parts.folder.glob("part-*.npz")
+        with np.load(path) as found:
+            assert found["rows"].tolist() == [2, 4]
+            assert np.array_equal(found["mean_layer_1"], numbers(np.array([2, 4])))
+        with zipfile.ZipFile(path) as archive:
+            assert json.loads(archive.read("about.json")) == {"device": "cpu"}
+
+
+def test_rows_are_committed_in_time_and_when_they_are_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with Parts(tmp_path / "out.h5") as parts:
+
+        def committed() -> int:
+            return len(list(parts.folder.glob("part-*.npz")))
+
+        mine = writer(parts, interval=60)
+        mine.commit_if_due(following=1000)
+        mine.add(np.array([0]), {KEY: numbers(np.array([0]))})
+        mine.commit_if_due(following=50)
+        assert committed() == 0
+        now += 20
+        mine.commit_if_due(following=30)
+        assert committed() == 0
+        mine.commit_if_due(following=45)
+        assert committed() == 1
+        monkeypatch.setattr(part_files, "PART_BYTES", 10)
+        mine.add(np.array([1]), {KEY: numbers(np.array([1]))})
+        mine.commit_if_due(following=0)
+        assert committed() == 2
+
+
+def test_what_is_not_committed_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    with Parts(out) as parts:
+        mine = writer(parts)
+        mine.add_tokens(1, bases(1, 5))
+        mine.add(np.array([1]), {KEY: numbers(np.array([1]))})
+        mine.discard()
+        mine.add_tokens(2, bases(2, 5))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_that_was_computed_twice_has_its_last_numbers(tmp_path: Path) -> None:
+    with Parts(tmp_path / "out.h5") as parts:
+        mine = writer(parts)
+        mine.add_tokens(7, bases(0, 4))
+        mine.add_tokens(7, bases(7, 4))
+        mine.add(np.array([7]), {KEY: numbers(np.array([7]))})
+        mine.commit()
+        parts.refresh()
+        (part,) = parts.list()
+        assert np.array_equal(part.tokens(0, 1, 3), bases(7, 4)[1:3])
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9, 0.99])
+def test_damage_is_found_and_the_part_removed(tmp_path: Path, place: float) -> None:
+    out = tmp_path / "out.h5"
+    with Parts(out) as parts:
+        for row in range(2):
+            mine = writer(parts)
+            mine.add(np.array([row]), {KEY: numbers(np.array([row])).repeat(30, axis=1)})
+            mine.commit()
+        first, _ = sorted(parts.folder.glob("part-*.npz"))
+    contents = bytearray(first.read_bytes())
+    contents[int(place * len(contents)) :] = b""
+    first.write_bytes(contents)
+    with Parts(out) as parts:
+        assert parts.done(2).tolist() == [False, True]
+        assert parts.damaged == [first]
+        assert not first.exists()
+
+
+def test_one_worker_at_a_time_and_a_folder_that_was_tampered_with(tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    with Parts(out) as parts:
+        with pytest.raises(OutputError, match="another process"):
+            Parts(out)
+        mine = writer(parts)
+        mine.add(np.array([3]), {KEY: numbers(np.array([3]))})
+        mine.commit()
+        (path,) = parts.folder.glob("part-*.npz")
+        path.with_name("part-009-000001.npz").write_bytes(path.read_bytes())
+        parts.refresh()
+        with pytest.raises(OutputError, match="twice"):
+            parts.done(4)
+        parts.describe({"a": 1})
+    with Parts(out) as parts:
+        assert parts.description == {"a": 1}
+    (parts.folder / "run.json").write_text("{")
+    with pytest.raises(OutputError, match="cannot be read"):
+        Parts(out)
+    with Parts(out, restart=True) as parts:
+        assert parts.description is None
+    assert list(tmp_path.iterdir()) == []
