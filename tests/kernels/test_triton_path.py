@@ -143,6 +143,21 @@ def test_the_future_does_not_leak_between_tiles(plan: Plan) -> None:
     assert not torch.allclose(before[..., 1024:], after[..., 1024:], atol=1.0)
 
 
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[0], BLOCKS[1], Plan("passes", (2, 64, 32))], ids=str)
+def test_offsets_beyond_32_bits(plan: Plan) -> None:
+    """Rows of the batch 2^31 samples apart: memory in between is never touched, and so never there on a CPU."""
+    L = {"direct": 200, "blocks": 1000, "passes": 4000}[plan.method]
+    case = operands(2, 2, L, L if plan.history == 0 else 900)
+    expected = reference.fftconv(**case)
+    apart = torch.empty((1 << 31) + 4 * L, dtype=torch.float16, device=DEVICE).as_strided(
+        (2, 2, L), (1 << 31, 2 * L, 1)
+    )
+    apart.copy_(case["u"])
+    spectrum = triton_path.prepare(case["taps"], L, plan=plan)
+    result = fftconv(**{**case, "taps": spectrum, "u": apart}, out=apart)
+    assert relative_error(result, expected) < TOLERANCE[torch.float16]
+
+
 def test_rows_share_the_filter_and_nothing_else() -> None:
     case = operands(5, 2, 900, 900)
     together = run(case, BLOCKS[0])
