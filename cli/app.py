@@ -1,5 +1,6 @@
 """The command `genoconv`: from its arguments to one command, and from what that raises to an exit code."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -47,6 +48,10 @@ def root(
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    # Threads of torch's OpenMP that wait for each other burn their cores by default. On two cores shared with other
+    # programs genes.fa took 13.8 s with the default, 5.2 s with no spinning at all, and 1.9 s with this much.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     arguments = sys.argv[1:]
     end = arguments.index("--") if "--" in arguments else len(arguments)
     debug = "--debug" in arguments[:end]

@@ -9,6 +9,8 @@ from genoconv.kernels.monarch.plan import LONGEST
 
 BACKENDS = ("torch", "triton")
 HALF = (torch.float16, torch.bfloat16)
+# What the Triton kernels read and write; they compute in float16 with float32 sums.
+TRITON_DTYPES = (*HALF, torch.float32)
 
 
 def backend_for(device: torch.device | str, dtype: torch.dtype) -> str:
@@ -28,7 +30,8 @@ def choose(backend: str, device: torch.device, dtype: torch.dtype, length: int =
         raise ValueError(f"no backend {backend!r}; there are: auto, {', '.join(BACKENDS)}")
     obstacle = _triton_obstacle(device, dtype, length)
     if backend == "auto":
-        return "torch" if obstacle or device.type != "cuda" else "triton"
+        # float32 is not computed in float16 unless that is asked for by name.
+        return "torch" if obstacle or device.type != "cuda" or dtype not in HALF else "triton"
     if obstacle:
         raise ValueError(f"the triton backend {obstacle}; use backend 'torch' or 'auto'")
     return backend
@@ -36,8 +39,8 @@ def choose(backend: str, device: torch.device, dtype: torch.dtype, length: int =
 
 def _triton_obstacle(device: torch.device, dtype: torch.dtype, length: int) -> str:
     """Why the Triton kernels cannot be used; empty if they can."""
-    if dtype not in HALF:
-        return f"computes in half precision, but the signals are {dtype}"
+    if dtype not in TRITON_DTYPES:
+        return f"takes float16, bfloat16 and float32, but the signals are {dtype}"
     if length > LONGEST:
         return f"takes signals of up to {LONGEST} samples, not {length}"
     if find_spec("triton") is None:

@@ -34,8 +34,9 @@ GPU_SHAPES = {
     1048576: (8, 32), 2097152: (8, 16), 4194304: (8, 16),
 }  # fmt: skip
 CPU_SHAPES = {1024: (4, 64), 16384: (1, 64), 131072: (1, 32), 1048576: (1, 4)}
-# Largest relative L2 error.
-BOUNDS = {torch.float16: 1e-3, torch.bfloat16: 2.5e-3, torch.float32: 1e-5, torch.float64: 1e-12}
+# Largest relative L2 error. Random filters stay under 7e-4 in float16; of smooth ones a few bins make the result, whose
+# own rounding then does not average out (1.04e-3 seen).
+BOUNDS = {torch.float16: 1.5e-3, torch.bfloat16: 2.5e-3, torch.float32: 1e-5, torch.float64: 1e-12}
 # Samples of the running mean that is taken off to see the error of the fine structure.
 _SMOOTHED = 1001
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from genoconv.kernels import torch_path, triton_path
-from genoconv.kernels.backends import BACKENDS, HALF, backend_for, choose
+from genoconv.kernels.backends import BACKENDS, TRITON_DTYPES, backend_for, choose
 from genoconv.kernels.spectrum import Spectrum
 from genoconv.kernels.triton_path import ConvolutionOverflowError
 
@@ -31,7 +31,8 @@ def fftconv(
 
     Args:
         u: Signals, (B, H, L), any strides. The torch backend computes float64 in float64 and all else in float32; the
-            Triton backend takes float16 and bfloat16, and computes in float16 with float32 sums.
+            Triton backend takes float16, bfloat16 and (only if asked for by name, or by a Spectrum) float32, and
+            computes in float16 with float32 sums.
         taps: Filters, (H, K), tap 0 first; K may be shorter or longer than L. Or their Spectrum, made by `prepare`.
         skip: Weight of the input itself, (H,).
         in_gate: Multiplies the input, shape of u.
@@ -119,7 +120,7 @@ def _check_signals(
     H, L = u.shape[1:]
     if isinstance(taps, Spectrum):
         wanted = torch.float64 if u.dtype == torch.float64 else torch.float32
-        if taps.backend == "triton" and u.dtype in HALF:
+        if taps.backend == "triton" and u.dtype in TRITON_DTYPES:
             wanted = taps.dtype
         if taps.channels != H or taps.dtype != wanted or taps.device != u.device:
             raise ValueError(

@@ -20,7 +20,7 @@ class Spectrum:
         hop: New output samples that one transform gives; a longer signal takes several transforms.
         data: The transform. "torch": (H, parts, n // 2 + 1) complex, where each part holds ``hop`` taps (one part
             holds them all, whatever ``hop`` is). "triton": (H, ...) float16 in the order of the plan's kernels.
-        dtype: Real dtype of the signals ("triton": either half precision) and of the arithmetic.
+        dtype: Real dtype of the arithmetic, and of the signals ("triton": float16; signals may be float32 too).
         plan: "triton": the kernels and factors that it is made for.
         scale: "triton": (H,) float32, factors of the results.
     """

@@ -47,7 +47,7 @@ def convolve(
     *,
     check: bool,
 ) -> None:
-    """Writes the gated convolutions of u (B, H, L), float16 or bfloat16, into out, which may be u or a gate.
+    """Writes the gated convolutions of u (B, H, L), float16, bfloat16 or float32, into out, which may be u or a gate.
 
     Raises:
         ConvolutionOverflowError: A value is not finite (only if check is on, which waits for the device).

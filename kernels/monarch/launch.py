@@ -42,7 +42,8 @@ class Operands:
 
         sizes = (u.shape[-1], *self._strides("u", "in_gate", "out_gate", "out"))
         # Multiples of 16 the compiler notices by itself, and then needs fewer registers without the factor.
-        self.unit = 8 if {size % 16 for size in sizes} == {0, 8} or {size % 16 for size in sizes} == {8} else 1
+        remainders = {size % 16 for size in sizes}
+        self.unit = 8 if 8 in remainders and remainders <= {0, 8} else 1
         self.length = u.shape[-1] // self.unit
 
     def strides(self, *names: str) -> tuple[int, ...]:
@@ -67,7 +68,7 @@ def convolve(
     """Writes the gated convolutions of u (B, H, L) into out, which may be u or a gate.
 
     Args:
-        u: Signals (B, H, L), float16 or bfloat16, any strides; gates and out likewise.
+        u: Signals (B, H, L), float16, bfloat16 or float32, any strides; gates and out likewise.
         plan: How to compute.
         taps: Taps of the filters.
         data: The filters, prepared for this plan.
@@ -78,7 +79,9 @@ def convolve(
         out: (B, H, L), dtype of u.
     """
     aliased = any(t is not None and t.data_ptr() == out.data_ptr() for t in (u, in_gate))
-    beside = out.stride(-1) != 1 or (aliased and plan.method != "passes")
+    # Programs that read what another program may have written over by then.
+    shared = plan.method == "direct" or plan.history > 0
+    beside = out.stride(-1) != 1 or (aliased and shared)
     y = torch.empty(u.shape, dtype=out.dtype, device=u.device) if beside else out
     operands = Operands(u, in_gate, out_gate, y, skip)
     if plan.method == "direct":

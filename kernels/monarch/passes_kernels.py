@@ -23,16 +23,17 @@ from genoconv.kernels.monarch.pieces import (
 
 @triton.jit
 def _rows(step, o_j, N1, SIGNALS, PACK: tl.constexpr):
-    """For each row of a tile: the signal (int64) and the row of that signal it is, and whether there is one.
+    """For each row of a tile: the signal and the row of that signal it is, and whether there is one.
 
-    A tile holds the N1 rows of one signal, or of PACK signals one below the other if N1 is small.
+    A tile holds the N1 rows of one signal, or of PACK signals one below the other if N1 is small. Signals are counted
+    in int32: a division of int64 takes as long as the rest of a tile.
     """
     if PACK == 1:
-        signal = step.to(tl.int64)
+        signal = step
         n1 = o_j
         mask = o_j < N1
     else:
-        signal = (step * PACK + o_j // N1).to(tl.int64)
+        signal = step * PACK + o_j // N1
         n1 = o_j % N1
         mask = (o_j < PACK * N1) & (signal < SIGNALS)
     return signal, n1, mask
@@ -61,13 +62,13 @@ def outer_forward_kernel(
     wr = tl.load(twiddle_ptr + o_w)
     wi = tl.load(twiddle_ptr + T1 * C + o_w)
     for step in tl.range(0, tl.minimum(STEPS, tl.cdiv(SIGNALS, PACK) - i_r * STEPS), num_stages=2):
-        signal, n1, m_z = _rows(i_r * STEPS + step, o_j[:, None], N1, SIGNALS, PACK)
+        signal, n1, there = _rows(i_r * STEPS + step, o_j[:, None], N1, SIGNALS, PACK)
         o_x = n1 * M + i_a * C + o_c[None, :]
-        o_z = signal * N1 * M + o_x
-        m_z = m_z & (o_c[None, :] >= 0)
+        o_z = signal.to(tl.int64) * N1 * M + o_x
+        m_z = there & (o_c[None, :] >= 0)
         m_x = m_z & (o_x < L * UNIT)
-        b = signal % B
-        h = H0 + signal // B
+        b = (signal % B).to(tl.int64)
+        h = (H0 + signal // B).to(tl.int64)
         o_u = (b * u_b + h * u_h) * UNIT + o_x
         o_in = (b * i_b + h * i_h) * UNIT + o_x
         x = load_gated(u_ptr, in_gate_ptr, o_u, o_in, m_x, IN_GATED)
@@ -95,10 +96,10 @@ def middle_kernel(
     wr = tl.load(twiddle_ptr + o_w)
     wi = tl.load(twiddle_ptr + T1 * C + o_w)
     for step in tl.range(0, tl.minimum(STEPS, tl.cdiv(SIGNALS, PACK) - i_r * STEPS), num_stages=2):
-        signal, n1, m_z = _rows(i_r * STEPS + step, o_j[:, None], N1, SIGNALS, PACK)
+        signal, n1, there = _rows(i_r * STEPS + step, o_j[:, None], N1, SIGNALS, PACK)
         o_x = n1 * M + i_a * C + o_c[None, :]
-        o_z = signal * N1 * M + o_x
-        m_z = m_z & (o_c[None, :] >= 0)
+        o_z = signal.to(tl.int64) * N1 * M + o_x
+        m_z = there & (o_c[None, :] >= 0)
         xr = tl.load(real_ptr + o_z, mask=m_z, other=0.0)
         xi = tl.load(imaginary_ptr + o_z, mask=m_z, other=0.0)
         if INVERSE:
@@ -191,18 +192,21 @@ def outer_inverse_kernel(
     wr = tl.load(twiddle_ptr + o_w)
     wi = tl.load(twiddle_ptr + T1 * C + o_w)
     for step in tl.range(0, tl.minimum(STEPS, tl.cdiv(SIGNALS, PACK) - i_r * STEPS), num_stages=2):
-        signal, n1, m_z = _rows(i_r * STEPS + step, o_j[:, None], N1, SIGNALS, PACK)
+        signal, n1, there = _rows(i_r * STEPS + step, o_j[:, None], N1, SIGNALS, PACK)
         o_x = n1 * M + i_a * C + o_c[None, :]
-        o_z = signal * N1 * M + o_x
-        m_z = m_z & (o_c[None, :] >= 0)
+        o_z = signal.to(tl.int64) * N1 * M + o_x
+        m_z = there & (o_c[None, :] >= 0)
         zr = tl.load(real_ptr + o_z, mask=m_z, other=0.0)
         zi = tl.load(imaginary_ptr + o_z, mask=m_z, other=0.0)
         gr, gi = multiply_conjugate(zr.to(tl.float32), zi.to(tl.float32), wr, wi)
         y = tl.dot(ar, gr.to(tl.float16))
         y = tl.dot(am, gi.to(tl.float16), y)
-        b = signal % B
-        h = H0 + signal // B
-        y *= tl.load(scale_ptr + tl.where(m_z, h, 0)) if PACK > 1 else tl.load(scale_ptr + h)
+        b = (signal % B).to(tl.int64)
+        h = (H0 + signal // B).to(tl.int64)
+        if PACK == 1:
+            y *= tl.load(scale_ptr + h)
+        else:
+            y *= tl.load(scale_ptr + tl.where(there, h, 0))
         o_y = (b * y_b + h * y_h) * UNIT + o_x
         o_out = (b * o_b + h * o_h) * UNIT + o_x
         store_gated(y, y_ptr, out_gate_ptr, o_y, o_out, m_z & (o_x < L * UNIT), OUT_GATED)

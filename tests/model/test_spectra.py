@@ -141,7 +141,7 @@ def test_taps_made_in_pieces(model: HyenaDNA, channels: slice, monkeypatch: pyte
     monkeypatch.setattr(spectra, "_CHUNK_TAPS", 64)
     long_filter = model.stack[0].operator.long_filter
     with torch.no_grad():
-        made = make_taps(long_filter, make_features(long_filter, 677), channels)
+        made = make_taps(long_filter, make_features(long_filter, 677), channels, None)
         assert torch.allclose(made, long_filter(677)[channels], atol=1e-6)
 
 

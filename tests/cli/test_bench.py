@@ -1,0 +1,33 @@
+"""`genoconv bench`: a table on stdout, a CSV on request, and a word about what cannot be measured."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def test_table_and_csv(genoconv: Any, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    done = genoconv("bench", "conv", "--device", "cpu", "--lengths", "64,5_000", "--taps", "50", "--csv", table)
+    assert done.code == 0
+    assert [line.split()[0] for line in done.out.splitlines()] == ["length", "64", "5,000"]
+    assert "torch: " in done.err
+    assert [row.split(",")[0] for row in table.read_text().splitlines()] == ["length", "64", "5000"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("conv", "--lengths", "10,x"), 2, "whole numbers"),
+        (("conv", "--lengths", "0"), 2, "whole numbers"),
+        (("conv", "--device", "cpu", "--dtype", "float16"), 2, "GPU only"),
+        (("conv", "--dtype", "int8"), 2, "--dtype is one of"),
+        (("conv", "--filters", "square"), 2, "--filters is random or smooth"),
+        (("plan", "--device", "cpu"), 4, "plans to compare"),
+    ],
+)
+def test_what_cannot_be_measured(genoconv: Any, arguments: tuple[str, ...], code: int, message: str) -> None:
+    done = genoconv("bench", *arguments)
+    assert done.code == code
+    assert message in done.err
+    assert not done.out
