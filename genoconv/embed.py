@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
 
@@ -14,19 +14,17 @@ from genoconv.inputs.fasta import Record
 from genoconv.inputs.places import Region, parse_region, read_regions
 from genoconv.inputs.scan import scan
 from genoconv.model.names import resolve
-from genoconv.outputs.assembly import copy_matrices, copy_tokens
 from genoconv.outputs.atomic import AtomicFile
-from genoconv.outputs.formats import ROW_COLUMN, predicted_bytes, predicted_token_bytes, tokens_path
-from genoconv.outputs.hdf5 import Array, Categorical, Column
+from genoconv.outputs.formats import predicted_bytes, predicted_token_bytes, tokens_path
+from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.inspection import read_info
 from genoconv.outputs.parts import Parts, parts_path
-from genoconv.outputs.store import EmbeddingWriter
-from genoconv.outputs.tokens import TokenWriter
+from genoconv.runs.assembly import assemble
 from genoconv.runs.compute import Done, Unit, failed_fast, make_engine, no_memory, work
 from genoconv.runs.devices import choose_devices, use_threads
 from genoconv.runs.job import EmbedSettings, Failure, Job, Summary
 from genoconv.runs.memory import fits, unit_budget
-from genoconv.runs.provenance import computes, description, differences, provenance
+from genoconv.runs.provenance import computes, description, differences
 from genoconv.runs.shards import WHOLE, Shard, deal
 from genoconv.runs.workers import Errand, work_on_all
 
@@ -235,80 +233,6 @@ def take(records: Iterator[tuple[int, Record]], rows: set[int]) -> dict[int, Rec
         if row in rows:
             held[row] = record
     return held
-
-
-def assemble(job: Job, parts: Parts, output: Path, *, overwrite: bool, start: float) -> Array:
-    """Write the output from the parts, in input order.
-
-    Returns:
-        The rows of it, ascending.
-
-    Raises:
-        OutputError: A row is missing that has not failed; what is on the disk is not what was written; and others.
-    """
-    done = parts.done(len(job.inputs.ids))
-    failed = {failure.row for failure in job.failures}
-    missing = [row for row in job.rows.tolist() if not done[row] and row not in failed]
-    if missing:
-        raise OutputError(
-            f"{len(missing)} of {len(job.rows)} records were never embedded",
-            where=f"record {job.inputs.ids[missing[0]]}",
-            fix="Start the same command again.",
-        )
-    rows, sources = np.flatnonzero(done), parts.list()
-    described = provenance(job, seconds=time.monotonic() - start, computed_by=[part.about for part in sources])
-    keys = [(pooling, layer) for pooling in job.settings.poolings for layer in job.engine.layers]
-    with ExitStack() as files:
-        store = files.enter_context(_open_store(job, rows, output, overwrite=overwrite))
-        copy_matrices(sources, rows, keys, store)
-        if job.settings.tokens:
-            tokens = files.enter_context(_open_tokens(job, rows, output, overwrite=overwrite))
-            copy_tokens(sources, rows, job.inputs.lengths[rows], tokens)
-            tokens.commit(described)
-        store.commit(described)
-    return rows
-
-
-def _open_store(job: Job, rows: Array, output: Path, *, overwrite: bool) -> EmbeddingWriter:
-    """The file of pooled rows, with what is known of each record as columns."""
-    found, sha256 = job.inputs, job.inputs.sha256
-    lengths, longest = found.lengths[rows], job.engine.model.config.l_max
-    columns: dict[str, Column] = {
-        "length": lengths,
-        "start": found.starts[rows],
-        "end": found.ends[rows],
-        "strand": Categorical([found.strands[row] for row in rows], categories=("+", "-")),
-        "n_fraction": found.n_counts[rows] / np.maximum(lengths, 1),
-        "truncated": np.zeros(len(rows), dtype=bool),
-        "longer_than_trained": lengths > longest,
-        "sha256": [sha256[row] for row in rows],
-        "source": [found.sources[index] for index in found.source_index[rows]],
-    }
-    if job.shard.count > 1:
-        columns[ROW_COLUMN] = rows
-    return EmbeddingWriter(
-        output,
-        ids=[found.ids[row] for row in rows],
-        d_model=job.engine.model.config.d_model,
-        poolings=job.settings.poolings,
-        layers=job.engine.layers,
-        dtype=job.settings.dtype,
-        obs=columns,
-        overwrite=overwrite,
-    )
-
-
-def _open_tokens(job: Job, rows: Array, output: Path, *, overwrite: bool) -> TokenWriter:
-    """The sibling file with one row per base."""
-    return TokenWriter(
-        tokens_path(output),
-        ids=[job.inputs.ids[row] for row in rows],
-        lengths=job.inputs.lengths[rows],
-        d_model=job.engine.model.config.d_model,
-        layer=job.engine.layers[0],
-        dtype=job.settings.dtype,
-        overwrite=overwrite,
-    )
 
 
 def _needed(job: Job) -> int:

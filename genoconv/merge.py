@@ -14,6 +14,7 @@ from genoconv.errors import InputError
 from genoconv.outputs import hdf5
 from genoconv.outputs.assembly import copy_matrices, copy_tokens
 from genoconv.outputs.atomic import AtomicFile
+from genoconv.outputs.columns import join
 from genoconv.outputs.formats import ROW_COLUMN, tokens_path
 from genoconv.outputs.hdf5 import Array, Column
 from genoconv.outputs.shard_files import ShardFile
@@ -148,7 +149,7 @@ def write(
     ids = [name for shard in shards for name in shard.ids]
     parts = [shard.columns() for shard in shards if len(shard.rows)]
     columns: dict[str, Column] = {
-        name: hdf5.take(hdf5.join([part[name] for part in parts]), order) for name in parts[0] if name != ROW_COLUMN
+        name: hdf5.take(join([part[name] for part in parts]), order) for name in parts[0] if name != ROW_COLUMN
     }
     keys, settings = shards[0].keys, described["settings"]
     names, width, dtype = [ids[place] for place in order], shards[0].width, settings["dtype"]

@@ -243,51 +243,6 @@ def read_texts(dataset: h5py.Dataset) -> list[str]:
     return [text.decode() for text in dataset[:]]
 
 
-def read_column(node: h5py.Group | h5py.Dataset) -> Column:
-    """A column of a table, as `write_table` takes it.
-
-    Raises:
-        ValueError: Its checksum does not agree.
-    """
-    if isinstance(node, h5py.Group):
-        categories = read_checked_texts(node["categories"])
-        return Categorical([categories[code] for code in _read_numbers(node["codes"]).tolist()], categories)
-    return read_checked_texts(node) if h5py.check_string_dtype(node.dtype) is not None else _read_numbers(node)
-
-
-def read_checked_texts(dataset: h5py.Dataset) -> list[str]:
-    """All texts of a string dataset, in order.
-
-    Raises:
-        ValueError: Its checksum does not agree.
-    """
-    held = list(dataset[()])
-    _agree(dataset, checksum(held))
-    return [text.decode() for text in held]
-
-
-def _read_numbers(dataset: h5py.Dataset) -> Array:
-    held: Array = dataset[()]
-    _agree(dataset, checksum(held))
-    return held
-
-
-def _agree(dataset: h5py.Dataset, found: str) -> None:
-    if found != dataset.attrs.get(CHECKSUM):
-        raise ValueError(f"{dataset.name} is damaged: its checksum does not agree")
-
-
-def join(columns: Sequence[Column]) -> Column:
-    """Several columns of one kind, one after the other."""
-    categorical = [column for column in columns if isinstance(column, Categorical)]
-    if categorical:
-        return Categorical([value for column in categorical for value in column.values], categorical[0].categories)
-    arrays = [column for column in columns if isinstance(column, np.ndarray)]
-    if arrays:
-        return np.concatenate(arrays)
-    return [value for column in columns if not isinstance(column, Categorical) for value in column]
-
-
 def checksum(values: Array | Sequence[bytes]) -> str:
     """SHA-256 of numbers (their little-endian bytes) or of texts (UTF-8, each followed by a zero byte), in hex."""
     if isinstance(values, np.ndarray):
@@ -297,10 +252,15 @@ def checksum(values: Array | Sequence[bytes]) -> str:
 
 def stored_checksum(dataset: h5py.Dataset) -> str:
     """The checksum of what a small dataset holds now, as `checksum` defines it."""
-    if h5py.check_string_dtype(dataset.dtype) is None:
+    if not is_text(dataset):
         return checksum(dataset[()])
     held = dataset[()]
     return checksum([held] if dataset.shape == () else list(held))
+
+
+def is_text(dataset: h5py.Dataset) -> bool:
+    """Whether a dataset holds texts."""
+    return h5py.check_string_dtype(dataset.dtype) is not None
 
 
 def lost_chunks(dataset: h5py.Dataset) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from genoconv.errors import InputError
-from genoconv.outputs import hdf5
+from genoconv.outputs import columns, hdf5
 from genoconv.outputs.formats import EMBEDDINGS, ROW_COLUMN, TOKENS, matrix_name, tokens_path
 from genoconv.outputs.hdf5 import Array, Column, File
 from genoconv.outputs.part_files import Key
@@ -45,8 +45,8 @@ class ShardFile:
             if not shard or ROW_COLUMN not in self._file["obs"]:
                 raise self._unusable("it holds a whole run, not a shard of one")
             self.index, self.count = int(shard["index"]), int(shard["count"])
-            self.rows: Array = np.asarray(hdf5.read_column(self._file["obs"][ROW_COLUMN]))
-            self.ids = hdf5.read_checked_texts(self._file["obs/_index"])
+            self.rows: Array = np.asarray(columns.read_column(self._file["obs"][ROW_COLUMN]))
+            self.ids = columns.read_checked_texts(self._file["obs/_index"])
             self._tokens = self._open_tokens() if self.provenance["settings"]["tokens"] else None
         except DAMAGE as error:
             self._open.close()
@@ -70,7 +70,7 @@ class ShardFile:
         """What is known of each record, but for its row and id."""
         table = self._file["obs"]
         names = [str(name) for name in table.attrs["column-order"]]
-        return {name: hdf5.read_column(table[name]) for name in names if name != ROW_COLUMN}
+        return {name: columns.read_column(table[name]) for name in names if name != ROW_COLUMN}
 
     def matrix(self, key: Key, start: int, stop: int) -> Array:
         """The numbers of `rows[start:stop]`, (stop - start, d), of one pooling and layer.

@@ -62,7 +62,8 @@ def commits(work: Path) -> None:
     committing, assembling = Timer(), Timer()
     for name in ("add", "commit"):
         setattr(PartWriter, name, committing.around(getattr(PartWriter, name)))
-    embed.assemble = assembling.around(embed.assemble)
+    for name in ("assemble",):
+        setattr(embed, name, assembling.around(getattr(embed, name)))
     job = embed.prepare([fasta], EmbedSettings(model=str(MODEL), threads=1, commit_every=10))
     memory: list[float] = []
     summary = embed.run(job, work / "out.h5", advance=lambda bases: memory.append(peak_mib()))

@@ -166,3 +166,13 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     while not condition():
         assert time.monotonic() < end, queue()
         time.sleep(0.5)
+
+
+def test_the_script_in_the_readme_is_the_one_that_is_written(
+    genoconv: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    command = next(line for line in readme.splitlines() if line.startswith("genoconv slurm"))
+    monkeypatch.chdir(tmp_path)
+    assert genoconv(*command.split("#")[0].replace("--submit", "").split()[1:]).code == 0
+    assert Path("genes.slurm.sh").read_text() in readme
