@@ -49,7 +49,7 @@ def print_summary(summary: "Summary") -> None:
     from genoconv.outputs.formats import tokens_path
     from genoconv.runs.progress import duration
 
-    if not summary.bases_computed and summary.resumed:
+    if summary.found:
         tell(f"{summary.output} was complete already")
         return
     rate = summary.bases_computed / max(summary.seconds, 1e-9)

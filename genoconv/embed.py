@@ -119,11 +119,22 @@ def already_done(job: Job, output: Path, *, overwrite: bool) -> Summary | None:
             where=str(output),
             fix="Add --force to replace it, or name another.",
         )
-    with Parts(output) as parts:
-        parts.remove()
+    if parts_path(output).exists():  # killed between its last two steps
+        with Parts(output) as parts:
+            parts.remove()
     job.failures = [Failure(**failure) for failure in info.provenance["failures"]]
-    bases = int(job.lengths.sum())
-    return Summary(output, tokens, info.records, bases, info.records, 0, 0.0, job.failures, job.inputs.replaced)
+    return Summary(
+        output=output,
+        tokens=tokens,
+        records=info.records,
+        bases=int(job.lengths.sum()),
+        resumed=info.records,
+        bases_computed=0,
+        seconds=0.0,
+        failures=job.failures,
+        replaced=job.inputs.replaced,
+        found=True,
+    )
 
 
 def run(

@@ -33,7 +33,7 @@ def copy_matrices(sources: Sequence[RowSource], rows: Array, keys: Sequence[Key]
     """Copies every matrix, in the order of the rows.
 
     Args:
-        sources: Together they hold each of `rows`, once, and nothing else.
+        sources: Together they hold each of `rows`, and nothing else.
         rows: The rows of the file, ascending, (n,) int64.
         keys: Poolings and layers.
         writer: Row i of it is `rows[i]`.

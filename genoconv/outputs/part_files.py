@@ -88,17 +88,18 @@ class PartWriter:
 
     Args:
         folder: Where the parts go.
-        worker: The number of this worker; part of the file names.
+        worker: Its number, unless it is the only writer of this process; part of the file names.
         about: What computes the rows; anything that JSON can hold.
         interval: Seconds after which finished rows are committed.
     """
 
     def __init__(self, folder: Path, *, worker: int, about: Mapping[str, Any], interval: float) -> None:
         self._folder = folder
-        self._worker = worker
         self._about = dict(about)
         self._interval = interval
-        serials = [int(path.stem.split("-")[2]) for path in folder.glob(f"part-{worker:03d}-*.npz")]
+        # By process: one that outlives its run, for a moment, never meets the files of the next.
+        self._name = f"part-{os.getpid()}-{worker}-"
+        serials = [int(path.stem.removeprefix(self._name)) for path in folder.glob(f"{self._name}*.npz")]
         self._serial = max(serials, default=0)
         self._rows: list[Array] = []
         self._values: dict[Key, list[Array]] = {}
@@ -188,7 +189,7 @@ class PartWriter:
 
     @property
     def _draft(self) -> Path:
-        return self._folder / f"part-{self._worker:03d}-{self._serial:06d}.npz{DRAFT_SUFFIX}"
+        return self._folder / f"{self._name}{self._serial:06d}.npz{DRAFT_SUFFIX}"
 
     def _forget(self) -> None:
         self._archive = None

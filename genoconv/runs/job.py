@@ -150,6 +150,7 @@ class Summary:
         seconds: Time from the first batch of this start to the finished file.
         failures: Records without a row.
         replaced: Letter as found -> how often it was replaced or dropped.
+        found: Whether the output was there already, complete.
     """
 
     output: Path
@@ -161,3 +162,4 @@ class Summary:
     seconds: float
     failures: Sequence[Failure]
     replaced: Mapping[str, int]
+    found: bool = False

@@ -1,7 +1,9 @@
 """Units of work -> one process per device, each taking the next unit when it is free -> parts."""
 
+import ctypes
 import multiprocessing
 import signal
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -124,6 +126,9 @@ class Team:
         )
 
 
+PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
+
 READY = "ready"
 COMMITTED = "committed"
 
@@ -134,6 +139,7 @@ def serve(pipe: Connection, errand: Errand, number: int, device: str, threads: i
     It answers `READY`, a `Done` for each unit, then `COMMITTED`; or the error that stopped it.
     """
     answer: Any = COMMITTED
+    die_with_parent()
     try:
         with stop_on_signals():
             use_threads(threads)
@@ -149,6 +155,12 @@ def serve(pipe: Connection, errand: Errand, number: int, device: str, threads: i
     with suppress(OSError):  # the parent is gone
         pipe.send(answer if isinstance(answer, GenoconvError | str) else EnvironmentProblem(_words(answer)))
     pipe.close()
+
+
+def die_with_parent() -> None:
+    """Let Linux kill this process when its parent is killed: the next start of the run needs the device."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 def _received(pipe: Connection) -> Iterator[Unit]:
