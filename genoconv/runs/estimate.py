@@ -44,6 +44,8 @@ class Estimate:
 def estimate(job: Job) -> Estimate:
     """Predict a run of the job; embeds a few thousand random bases to measure the speed."""
     lengths, config, settings = job.lengths, job.engine.model.config, job.settings
+    if not len(lengths):  # a shard of an input with fewer units than shards
+        return Estimate(rows=0, bases=0, longest=0, padding=0, bytes_on_disk=0, memory=0, seconds=0, bases_per_second=0)
     plan = [unit for pool in job.pools for unit in pool]
     padding = padding_waste(job.inputs.lengths, plan)
     largest = max(len(unit) * int(job.inputs.lengths[unit].max()) for unit in plan)

@@ -15,7 +15,7 @@ from typing import Any, Self
 import torch
 
 from genoconv import __version__
-from genoconv.errors import GenoconvError
+from genoconv.errors import GenoconvError, OutputError
 from genoconv.outputs.atomic import explained
 from genoconv.runs.job import EmbedSettings, Job, Summary
 from genoconv.runs.provenance import computes, versions
@@ -55,6 +55,8 @@ class RunReport:
         self.summary: Summary | None = None
 
     def __enter__(self) -> Self:
+        if self._path is not None and not os.access(self._path.absolute().parent, os.W_OK):
+            raise OutputError("the report cannot be written there", where=str(self._path), fix="Name another --report.")
         return self
 
     def __exit__(

@@ -55,6 +55,8 @@ def script(request: SlurmRequest) -> str:
     name = re.sub(r"[^\w.-]", "_", request.output.stem)
     output = shlex.quote(str(request.output))
     devices = " --devices all" if request.gpus > 1 else ""
+    # Without its own option, srun takes one CPU of those of the task (since Slurm 22.05).
+    step = f"srun --cpus-per-task={request.cpus} {request.program}"
     arguments = shlex.join(request.arguments)
     setup = _lines(["", *request.setup])
     warning = int(min(LARGEST_WARNING, read_duration(request.time) // 4))
@@ -90,7 +92,7 @@ shards=$(sbatch --parsable <<'EOF'
 {_lines(array)}
 {setup}
 code=0
-srun {request.program} embed {arguments} --output {output} --shard auto{devices} || code=$?
+{step} embed {arguments} --output {output} --shard auto{devices} || code=$?
 if [ "$code" -eq 75 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {MOST_RESTARTS} ]; then
     scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 fi

@@ -229,6 +229,9 @@ def test_a_failing_record_ends_the_run_only_when_asked(genoconv: Command, tmp_pa
     assert "empty" in strict.err
     assert json.loads(report.read_text())["exit_code"] == 4
     assert not (tmp_path / "out.h5").exists()
+    nowhere = genoconv(*arguments, "--report", tmp_path / "missing" / "run.json")
+    assert nowhere.code == 4
+    assert "--report" in nowhere.err
     assert genoconv(*arguments, "--report", report).code == 3
     table = (tmp_path / "out.failures.tsv").read_text().splitlines()
     assert table[0] == "id\twhere\treason"

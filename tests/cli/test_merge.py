@@ -75,6 +75,16 @@ def test_merged_shards_are_the_file_of_a_single_run(genoconv: Command, fasta: Pa
     assert not any(path.exists() for path in shards)
 
 
+def test_a_shard_for_which_nothing_is_left(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+    arguments = ("embed", fasta, "-o", tmp_path / "out.h5", *OPTIONS, "--shard", "40/40")
+    foretold = genoconv(*arguments, "--dry-run")
+    assert foretold.code == 0, foretold.err
+    assert "rows            0" in foretold.out
+    assert genoconv(*arguments).code == 0
+    assert genoconv(*arguments).code == 0
+    assert genoconv("verify", tmp_path / "out.shard-040-of-040.h5").code == 0
+
+
 def test_shards_have_like_shares_of_the_bases(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
     bases = []
     for path in embed_shards(genoconv, fasta, tmp_path / "out.h5", 3):

@@ -78,7 +78,8 @@ def test_the_script_says_what_was_asked(genoconv: Command, fasta: Path, tmp_path
         "#SBATCH --signal=USR1@90",
         "#SBATCH --requeue",
         "module load cuda",
-        f"srun genoconv embed {fasta} --pool max --output 'my genes.h5' --shard auto --devices all || code=$?",
+        f"srun --cpus-per-task=4 genoconv embed {fasta} --pool max --output 'my genes.h5' --shard auto --devices all "
+        "|| code=$?",
         "exec genoconv merge 'my genes.h5'",
     ):
         assert line in words.splitlines()
