@@ -8,7 +8,7 @@ Shapes, dtypes and devices are checked here and nowhere else.
 import torch
 from torch import Tensor
 
-from genoconv.kernels import torch_path, triton_path
+from genoconv.kernels import gradients, torch_path, triton_path
 from genoconv.kernels.backends import BACKENDS, TRITON_DTYPES, backend_for, choose
 from genoconv.kernels.spectrum import Spectrum
 from genoconv.kernels.triton_path import ConvolutionOverflowError
@@ -58,6 +58,8 @@ def fftconv(
     if needs_grad:
         if isinstance(taps, Spectrum) or out is not None:
             raise ValueError("gradients need the taps themselves, and no `out`: a Spectrum carries no gradient")
+        if name == "triton" and u.numel():
+            return gradients.differentiable(u, taps, skip, in_gate, out_gate, check=check)
         return torch_path.differentiable(u, taps, skip, in_gate, out_gate)
     if out is None:
         out = torch.empty(u.shape, dtype=u.dtype, device=u.device)

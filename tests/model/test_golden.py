@@ -1,5 +1,6 @@
 """The model against numbers from the authors' own code, by both ways of computing it and from both kinds of file."""
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -25,6 +26,8 @@ SOURCES = ("tiny-d64", "tiny-1k", "tiny-d64/original")
 TOLERANCE = {"embed": 0.0, "block": 1e-5, "final": 1e-4, "mean": 2e-5, "logits": 3e-4, "next_logprob": 3e-4}
 FILTER_TOLERANCE = 5e-6
 
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
 States = Callable[[HyenaDNA, Tensor, int | None], Iterator[Tensor]]
 
 
@@ -37,6 +40,16 @@ def streamed(model: HyenaDNA, ids: Tensor, filter_length: int | None) -> Iterato
     layers = range(model.config.n_layer + 2)
     for _, hidden in hidden_states(model, ids, layers=layers, filter_length=filter_length):
         yield hidden
+
+
+def on_a_gpu(model: HyenaDNA, ids: Tensor, filter_length: int | None) -> Iterator[Tensor]:
+    for hidden in streamed(copy_on_gpu(model), ids.cuda(), filter_length):
+        yield hidden.cpu()
+
+
+@cache
+def copy_on_gpu(model: HyenaDNA) -> HyenaDNA:
+    return copy.deepcopy(model).cuda()
 
 
 @cache
@@ -102,7 +115,7 @@ def case_errors(source: str, name: str, states: States) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("source", "name"), ALL_CASES)
-@pytest.mark.parametrize("states", [plain, streamed])
+@pytest.mark.parametrize("states", [plain, streamed, pytest.param(on_a_gpu, marks=NEEDS_GPU)])
 def test_case(source: str, name: str, states: States) -> None:
     found = case_errors(source, name, states)
     assert {"final", "mean"} <= found.keys()
