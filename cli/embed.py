@@ -113,7 +113,9 @@ def embed(
     threads: options.Threads = None,
     batch_bases: Annotated[
         str,
-        typer.Option("--batch-bases", metavar="auto|N", help="Padded bases computed together; auto: by free memory."),
+        typer.Option(
+            "--batch-bases", metavar="auto|N", help="Padded bases computed together; auto: by device, input and memory."
+        ),
     ] = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, predict rows, disk, memory and time; write nothing.")

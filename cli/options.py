@@ -14,7 +14,7 @@ Devices = Annotated[
         "--device",
         "--devices",
         metavar="auto|cpu|cuda|cuda:N|all|LIST",
-        help="Where to compute; auto: a GPU if there is one; all GPUs, or a list with commas: a process on each.",
+        help="Where to compute; auto: a GPU if there is one; all: every GPU; or several, with commas; a process each.",
     ),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads [default: all this job may use].")]
