@@ -223,11 +223,12 @@ def compute(job: "Job", target: Path, *, force: bool, restart: bool, quiet: bool
 def working_time(limit: str | None) -> float | None:
     """Seconds until the run has to stop computing, so that it has committed and ended within --time-limit."""
     from genoconv.runs.progress import read_duration
+    from genoconv.runs.signals import process_age
 
     if limit is None:
         return None
     seconds = read_duration(limit)
-    return seconds - min(LARGEST_MARGIN, seconds / 10)
+    return seconds - min(LARGEST_MARGIN, seconds / 10) - process_age()
 
 
 def batch_size(text: str) -> int | None:

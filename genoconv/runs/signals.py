@@ -1,8 +1,11 @@
 """Signals become exceptions, so that every open file is closed in order before the program ends."""
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from genoconv.errors import Interrupted
@@ -29,6 +32,16 @@ def stop_on_signals(*, after: float | None = None) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, *timer)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def process_age() -> float:
+    """Seconds since this process started, the time of its imports included; 0 where the system does not say."""
+    try:
+        stat = Path("/proc/self/stat").read_text()
+        ticks = int(stat.rpartition(")")[2].split()[19])  # after the name, which may hold anything
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, AttributeError):
+        return 0.0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
