@@ -20,7 +20,7 @@ from genoconv.errors import ModelError, UsageError
 from genoconv.model.block import Block
 from genoconv.model.config import NORM_EPS, HyenaConfig
 from genoconv.model.hyenadna import HyenaDNA
-from genoconv.model.spectra import TAPS_BYTES, features_bytes, filter_bank, keeping, spectra_bytes
+from genoconv.model.spectra import CACHE_BYTES, TAPS_BYTES, features_bytes, filter_bank, spectra_bytes
 
 # Bytes of the widest intermediate of one chunk. CPU: of 1, 2, 4 and 8 MiB all were within 3%; the caches are shared.
 _CHUNK_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
@@ -85,14 +85,13 @@ def fixed_bytes(config: HyenaConfig, length: int, filter_length: int | None) -> 
     Measured within 15% together with `memory_per_base`, from 10 to 1,000,000 tokens (less than 20 MiB apart below
     10,000). Inputs of many different lengths may make the kept filters grow to `spectra.CACHE_BYTES`.
     """
-    plan = keeping(config, length, filter_length)
     features = features_bytes(config, length, filter_length)
     taps = features // config.filter_order * config.d_model
+    spectra = spectra_bytes(config, length, filter_length)
     step = max(4 << 20, 8 * length)  # spectra of one step of a convolution
-    if plan == "spectra":
-        return spectra_bytes(config, length, filter_length) + features + taps + 6 * step + _LIBRARY_BYTES
-    kept = features * (config.n_layer if plan == "features" else 1)
-    return kept + min(taps, TAPS_BYTES) + 12 * step + _LIBRARY_BYTES
+    if spectra <= CACHE_BYTES:
+        return spectra + features + taps + 6 * step + _LIBRARY_BYTES
+    return features + min(taps, TAPS_BYTES) + 12 * step + _LIBRARY_BYTES
 
 
 def _hidden_states(

@@ -13,8 +13,8 @@ from genoconv.model.filter import ImplicitFilter
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.inference import hidden_states
 from genoconv.model.spectra import (
+    CACHE_BYTES,
     filter_bank,
-    keeping,
     make_features,
     make_taps,
     round_length,
@@ -72,16 +72,7 @@ def test_same_length_reuses_the_filters(model: HyenaDNA, monkeypatch: pytest.Mon
     assert len(runs) == 2 * CONFIG.n_layer
 
 
-def test_features_serve_shorter_inputs(model: HyenaDNA, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filter_bank(model), "budget", 2 * 4 * 64 * 700)
-    runs = count_features(monkeypatch)
-    for length in (600, 650, 580, 650):
-        result = final(model, bases(length))
-        assert torch.allclose(result, plain(model, bases(length)), atol=1e-4)
-    assert runs == [600, 600, 650, 650]
-
-
-@pytest.mark.parametrize("budget", [0, 2 * 4 * 64 * 700, 1 << 30], ids=["nothing", "features", "spectra"])
+@pytest.mark.parametrize("budget", [0, 1 << 30], ids=["nothing", "spectra"])
 @pytest.mark.parametrize("filter_length", [None, 33])
 def test_what_is_kept_does_not_change_the_result(model: HyenaDNA, budget: int, filter_length: int | None) -> None:
     expected = plain(model, bases(1500), filter_length)
@@ -155,7 +146,5 @@ def test_rounded_lengths() -> None:
 
 def test_what_fits_is_kept() -> None:
     large = HyenaConfig(d_model=256, n_layer=8, d_inner=1024, l_max=1_000_002)
-    assert keeping(large, 1000, None) == "spectra"
-    assert keeping(large, 160_000, None) == "features"
-    assert keeping(large, 1_000_000, None) == "nothing"
-    assert keeping(large, 1_000_000, 2000) == "spectra"
+    assert spectra_bytes(large, 32_768, None) <= CACHE_BYTES < spectra_bytes(large, 160_000, None)
+    assert spectra_bytes(large, 1_000_000, 2000) <= CACHE_BYTES
