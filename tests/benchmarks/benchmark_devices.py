@@ -1,6 +1,6 @@
 """Records per second on one device, two, four: how much of the second and fourth GPU is used on a mixed gene set.
 
-python tests/benchmarks/benchmark_devices.py cuda:0 cuda:0,cuda:1 all > tests/benchmarks/devices.csv
+python tests/benchmarks/benchmark_devices.py cuda:0 cuda:0,cuda:1 all > tests/benchmarks/results/devices.csv
 """
 
 import platform

@@ -1,6 +1,6 @@
 """SIGKILL at random moments of one job, again and again: is anything lost, doubled or changed, and how much time?
 
-python tests/benchmarks/benchmark_kills.py [KILLS] > tests/benchmarks/kills.csv
+python tests/benchmarks/benchmark_kills.py [KILLS] > tests/benchmarks/results/kills.csv
 """
 
 import os

@@ -1,6 +1,6 @@
 """What safety costs: commits and assembly of 100,000 short records, memory meanwhile, and the merge of 64 shards.
 
-python tests/benchmarks/benchmark_parts.py > tests/benchmarks/parts.csv
+python tests/benchmarks/benchmark_parts.py > tests/benchmarks/results/parts.csv
 """
 
 import platform

@@ -110,6 +110,27 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(genoconv: Command,
     assert [path.name for path in tmp_path.iterdir() if "parts" in path.name] == []
 
 
+def test_killed_at_any_moment_there_is_no_output_or_a_complete_one(
+    genoconv: Command, fasta: Path, tmp_path: Path
+) -> None:
+    whole, out = tmp_path / "whole.h5", tmp_path / "out.h5"
+    command = [sys.executable, "-m", "genoconv", "embed", str(fasta), "-o", str(out), *OPTIONS, "--quiet"]
+    begin = time.monotonic()
+    subprocess.run([*command[:6], str(whole), *command[7:]], cwd=ROOT, check=True)
+    seconds = time.monotonic() - begin
+    moments = random.Random(2)
+    for _ in range(20):
+        process = subprocess.Popen(command, cwd=ROOT)
+        time.sleep(moments.uniform(0.2, 1.1) * seconds)
+        process.kill()
+        process.wait()
+        if out.exists():
+            assert contents(out) == contents(whole)
+            out.unlink()
+    assert genoconv("embed", fasta, "-o", out, *OPTIONS).code == 0
+    assert contents(out) == contents(whole)
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGUSR2, 75), (signal.SIGINT, 130)],
