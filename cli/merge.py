@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from genoconv.cli import options
-from genoconv.cli.words import tell
+from genoconv.cli.words import counted, tell
 
 
 def merge(
@@ -44,12 +44,11 @@ def merge(
                 tokens_path(path).unlink(missing_ok=True)
     if not quiet:
         rate = merged.size_bytes / 1e6 / max(merged.seconds, 1e-9)
-        tell(
-            f"{len(merged.shards)} shards, {merged.records:,} records in {duration(merged.seconds)} ({rate:,.0f} MB/s)"
-        )
+        joined = f"{counted(len(merged.shards), 'shard')}, {counted(merged.records, 'record')}"
+        tell(f"{joined} in {duration(merged.seconds)} ({rate:,.0f} MB/s)")
         tell(f"wrote {merged.output}")
         if merged.tokens is not None:
             tell(f"wrote {merged.tokens}")
     if merged.failures:
-        tell(f"{len(merged.failures):,} records failed in their shards, listed in {table}")
+        tell(f"{counted(len(merged.failures), 'record')} failed in the shards, listed in {table}")
         raise typer.Exit(PARTIAL)

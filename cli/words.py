@@ -12,6 +12,11 @@ FAILURES_SHOWN = 20
 """Failed records named on stderr; the table beside the output and the file's provenance name all."""
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 record`, `2,000 records`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def tell(line: str) -> None:
     """Say something on stderr."""
     print(f"genoconv: {line}", file=sys.stderr)
@@ -23,7 +28,7 @@ def print_start(job: "Job") -> None:
 
     bases, devices = int(job.lengths.sum()), ", ".join(describe(device) for device in job.devices)
     share = f"; shard {job.shard} of the input (told by {job.shard.told_by})" if job.shard.count > 1 else ""
-    tell(f"{len(job.rows):,} records, {bases:,} bases; model {job.source.name} on {devices}{share}")
+    tell(f"{counted(len(job.rows), 'record')}, {counted(bases, 'base')}; model {job.source.name} on {devices}{share}")
     replaced = {letter: count for letter, count in job.inputs.replaced.items() if count}
     if replaced:
         told = ", ".join(f"{letter} {count:,}" for letter, count in sorted(replaced.items()))
@@ -33,15 +38,15 @@ def print_start(job: "Job") -> None:
     longer = int((job.lengths > job.engine.model.config.l_max).sum())
     if longer:
         tell(
-            f"{longer:,} records are longer than the {job.engine.model.config.l_max:,} positions of the model's "
-            "filters; they are embedded whole, and marked longer_than_trained"
+            f"longer than the {job.engine.model.config.l_max:,} positions of the model's filters: "
+            f"{counted(longer, 'record')}, embedded whole and marked longer_than_trained"
         )
 
 
 def print_resumed(rows: int) -> None:
     """Say that an earlier start was not in vain."""
     if rows:
-        tell(f"going on: {rows:,} records were done before")
+        tell(f"going on: {counted(rows, 'record')} done before")
 
 
 def print_summary(summary: "Summary") -> None:
@@ -53,7 +58,8 @@ def print_summary(summary: "Summary") -> None:
         tell(f"{summary.output} was complete already")
         return
     rate = summary.bases_computed / max(summary.seconds, 1e-9)
-    tell(f"{summary.records:,} records, {summary.bases:,} bases in {duration(summary.seconds)} ({rate:,.0f} bases/s)")
+    done = f"{counted(summary.records, 'record')}, {counted(summary.bases, 'base')}"
+    tell(f"{done} in {duration(summary.seconds)} ({rate:,.0f} bases/s)")
     tell(f"wrote {summary.output}")
     if summary.tokens is not None:
         tell(f"wrote {summary.tokens}")
@@ -69,7 +75,7 @@ def print_failures(job: "Job", table: "Path | None") -> None:
         rest = len(job.failures) - FAILURES_SHOWN
         tell(f"and {rest:,} more; {table} names all of them")
     if job.failures:
-        tell(f"{len(job.failures):,} records failed, listed in {table}; the others are complete")
+        tell(f"{counted(len(job.failures), 'record')} failed, listed in {table}; the others are complete")
 
 
 def print_estimate(job: "Job", expected: "Estimate", output: Path) -> None:
@@ -77,7 +83,7 @@ def print_estimate(job: "Job", expected: "Estimate", output: Path) -> None:
     from genoconv.runs.devices import describe
     from genoconv.runs.progress import duration, size
 
-    print(f"rows            {expected.rows:,} ({len(job.failures):,} records would fail)")
+    print(f"rows            {expected.rows:,} ({counted(len(job.failures), 'record')} would fail)")
     print(f"bases           {expected.bases:,} (longest record {expected.longest:,}; padding {expected.padding:.1%})")
     print(f"output          {output}, {size(expected.bytes_on_disk)} on disk (twice that until it is complete)")
     print(f"memory          {size(expected.memory)} beside program and model, batches of {job.unit_bases:,} bases")
