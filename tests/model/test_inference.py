@@ -117,17 +117,19 @@ def test_gelu_is_the_tanh_form() -> None:
 
 
 MEASURE = """
-import resource, torch
+import torch
 from genoconv.model.config import HyenaConfig
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.inference import fixed_bytes, hidden_states, memory_per_base
 torch.set_num_threads(1)
 model = HyenaDNA(HyenaConfig(d_model=128, n_layer=1, d_inner=128, l_max={l_max})).eval()
 ids = torch.randint(7, 11, (1, {length}))
-before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+def memory(name):  # ru_maxrss would not do: it starts with the peak of the process that started this one
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
+before = memory("VmRSS")
 for _, hidden in hidden_states(model, ids):
     pass
-added = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+added = memory("VmHWM") - before
 print(added / (fixed_bytes(model.config, {length}, None) + {length} * memory_per_base(model.config)))
 """
 
