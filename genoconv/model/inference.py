@@ -11,6 +11,7 @@ So three tensors of B * L * d numbers are all that grows with the input. The num
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,8 @@ from genoconv.errors import ModelError, UsageError
 from genoconv.model.block import Block
 from genoconv.model.config import NORM_EPS, HyenaConfig
 from genoconv.model.hyenadna import HyenaDNA
-from genoconv.model.spectra import CACHE_BYTES, TAPS_BYTES, features_bytes, filter_bank, spectra_bytes
+from genoconv.model.spectra import CACHE_BYTES, features_bytes, filter_bank, spectra_bytes, taps_at_a_time
+from genoconv.model.workers import Workers
 
 # Bytes of the widest intermediate of one chunk. CPU: of 1, 2, 4 and 8 MiB all were within 3%; the caches are shared.
 _CHUNK_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
@@ -88,10 +90,13 @@ def fixed_bytes(config: HyenaConfig, length: int, filter_length: int | None) -> 
     features = features_bytes(config, length, filter_length)
     taps = features // config.filter_order * config.d_model
     spectra = spectra_bytes(config, length, filter_length)
-    step = max(4 << 20, 8 * length)  # spectra of one step of a convolution
+    workers = torch.get_num_threads()
+    step = workers * max(4 << 20, 8 * length)  # spectra of one step of a convolution
+    chunks = workers * 2 * _CHUNK_BYTES["cpu"]
     if spectra <= CACHE_BYTES:
-        return spectra + features + taps + 6 * step + _LIBRARY_BYTES
-    return features + min(taps, TAPS_BYTES) + 12 * step + _LIBRARY_BYTES
+        return spectra + features + taps + 6 * step + chunks + _LIBRARY_BYTES
+    taps = min(taps, workers * 4 * (taps // config.d_model) * taps_at_a_time(taps // (4 * config.d_model), workers))
+    return features + taps + 6 * step + chunks + _LIBRARY_BYTES
 
 
 def _hidden_states(
@@ -104,15 +109,15 @@ def _hidden_states(
         yield 0, x
     if max(wanted):
         v, gate = (x.new_empty(x.shape[0], x.shape[2], x.shape[1]) for _ in range(2))  # (B, d, L)
-        scratch = _Scratch(x, model.config)
-        for layer, block in enumerate(model.stack[: max(wanted)], start=1):
-            with torch.no_grad():
-                _project(block, x, v, gate, scratch)
-                bank.convolve(model.config, layer, block.operator, v, gate, filter_length)
-                _transform(block, x, v, scratch)
-            if layer in wanted:
-                yield layer, x
-        del v, gate, scratch
+        with Workers(x.device) as workers:
+            chunks = _Chunks(x, model.config, workers)
+            for layer, block in enumerate(model.stack[: max(wanted)], start=1):
+                workers.each(partial(_project, block, x, v, gate, chunks), chunks)
+                bank.convolve(model.config, layer, block.operator, v, gate, filter_length, workers)
+                workers.each(partial(_transform, block, x, v, chunks), chunks)
+                if layer in wanted:
+                    yield layer, x
+        del v, gate, chunks
     if model.config.n_layer + 1 in wanted:
         with torch.no_grad():
             for stream in x.view(-1, x.shape[-1]).split(_FINAL_ROWS):
@@ -120,62 +125,65 @@ def _hidden_states(
         yield model.config.n_layer + 1, x
 
 
-class _Scratch:
-    """The chunks that the stream is cut into, and room for two intermediates of one chunk, used again and again."""
+class _Chunks:
+    """The chunks that the stream is cut into, and room for two intermediates of one, used again and again."""
 
-    def __init__(self, x: Tensor, config: HyenaConfig) -> None:
-        self.shape = x.shape
+    def __init__(self, x: Tensor, config: HyenaConfig, workers: Workers) -> None:
+        self._x, self._local = x, workers.local
         width = max(3 * config.d_model, config.d_inner)
         step = _CHUNK_BYTES["cpu" if x.device.type == "cpu" else "cuda"] // (width * x.element_size())
-        self.positions = max(1, min(max(step, 16), x.shape[0] * x.shape[1]))
-        self._room = [x.new_empty((self.positions + 2) * width) for _ in range(2)]
+        share = -(-x.shape[0] * x.shape[1] // workers.count)
+        self._positions = max(16, min(step, share))
+        self._room = 2 * (self._positions + 2) * width
 
-    def chunks(self) -> Iterator[tuple[slice, slice]]:
+    def __iter__(self) -> Iterator[tuple[slice, slice]]:
         """Rows and positions of the chunks: part of one row, or several rows whole if they are short."""
-        B, L, _ = self.shape
-        rows = max(1, self.positions // max(L, 1))
+        B, L, _ = self._x.shape
+        rows = max(1, self._positions // max(L, 1))
         for row in range(0, B, rows):
-            for first in range(0, L, self.positions):
-                yield slice(row, min(row + rows, B)), slice(first, min(first + self.positions, L))
+            for first in range(0, L, self._positions):
+                yield slice(row, min(row + rows, B)), slice(first, min(first + self._positions, L))
 
     def pair(self, *shape: int) -> list[Tensor]:
-        """Two tensors of a shape, holding anything; they are valid until the next call."""
-        return [room[: math.prod(shape)].view(shape) for room in self._room]
+        """Two tensors of a shape, holding anything; they are valid until this thread's next call."""
+        if not hasattr(self._local, "room"):
+            self._local.room = self._x.new_empty(2, self._room // 2)
+        return [half[: math.prod(shape)].view(shape) for half in self._local.room]
 
 
-def _project(block: Block, x: Tensor, v: Tensor, gate: Tensor, scratch: _Scratch) -> None:
-    """First sweep: x (B, L, d) -> v * x1 into v, and x0 into gate, both (B, d, L)."""
+def _project(block: Block, x: Tensor, v: Tensor, gate: Tensor, chunks: _Chunks, at: tuple[slice, slice]) -> None:
+    """First sweep, one chunk: x (B, L, d) -> v * x1 into v, and x0 into gate, both (B, d, L)."""
+    rows, positions = at
     operator, d = block.operator, x.shape[-1]
     two, one, now = operator.short_filter.weight[:, :, None].unbind(1)  # (3d, 1) each
     shift = operator.short_filter.bias[:, None]
-    for rows, positions in scratch.chunks():
-        # The short filter looks back on two positions, which the chunk before had computed: again is cheaper than kept.
-        halo = min(positions.start, 2)
-        h = x[rows, positions.start - halo : positions.stop]
-        b, c, _ = h.shape
-        h = functional.layer_norm(h, (d,), *_affine(block.norm1), NORM_EPS).view(b * c, d)
-        u, short = scratch.pair(3 * d, b * c)
-        torch.addmm(operator.in_proj.bias[:, None], operator.in_proj.weight, h.t(), out=u)
-        torch.mul(u, now, out=short).add_(shift)
-        u, short = u.view(3 * d, b, c), short.view(3 * d, b, c)
-        short[..., 1:].addcmul_(u[..., :-1], one[..., None])
-        short[..., 2:].addcmul_(u[..., :-2], two[..., None])
-        x0, x1, value = short[..., halo:].transpose(0, 1).chunk(3, dim=1)  # (b, d, c - halo) each
-        torch.mul(value, x1, out=v[rows, :, positions])
-        gate[rows, :, positions] = x0
+    # The short filter looks back on two positions, which the chunk before had computed: again is cheaper than kept.
+    halo = min(positions.start, 2)
+    h = x[rows, positions.start - halo : positions.stop]
+    b, c, _ = h.shape
+    h = functional.layer_norm(h, (d,), *_affine(block.norm1), NORM_EPS).view(b * c, d)
+    u, short = chunks.pair(3 * d, b * c)
+    torch.addmm(operator.in_proj.bias[:, None], operator.in_proj.weight, h.t(), out=u)
+    torch.mul(u, now, out=short).add_(shift)
+    u, short = u.view(3 * d, b, c), short.view(3 * d, b, c)
+    short[..., 1:].addcmul_(u[..., :-1], one[..., None])
+    short[..., 2:].addcmul_(u[..., :-2], two[..., None])
+    x0, x1, value = short[..., halo:].transpose(0, 1).chunk(3, dim=1)  # (b, d, c - halo) each
+    torch.mul(value, x1, out=v[rows, :, positions])
+    gate[rows, :, positions] = x0
 
 
-def _transform(block: Block, x: Tensor, y: Tensor, scratch: _Scratch) -> None:
-    """Second sweep: adds the projection of y (B, d, L) to x (B, L, d), then the MLP of the sum."""
+def _transform(block: Block, x: Tensor, y: Tensor, chunks: _Chunks, at: tuple[slice, slice]) -> None:
+    """Second sweep, one chunk: adds the projection of y (B, d, L) to x (B, L, d), then the MLP of the sum."""
+    rows, positions = at
     out, fc1, fc2, d = block.operator.out_proj, block.mlp.fc1, block.mlp.fc2, x.shape[-1]
-    for rows, positions in scratch.chunks():
-        stream = x[rows, positions].view(-1, d)
-        mixed = y[rows, :, positions].transpose(1, 2).reshape(-1, d)
-        stream.addmm_(mixed, out.weight.t()).add_(out.bias)
-        h = functional.layer_norm(stream, (d,), *_affine(block.norm2), NORM_EPS)
-        hidden, spare = scratch.pair(len(stream), fc1.out_features)
-        torch.addmm(fc1.bias, h, fc1.weight.t(), out=hidden)
-        stream.addmm_(_gelu(hidden, spare), fc2.weight.t()).add_(fc2.bias)
+    stream = x[rows, positions].view(-1, d)
+    mixed = y[rows, :, positions].transpose(1, 2).reshape(-1, d)
+    stream.addmm_(mixed, out.weight.t()).add_(out.bias)
+    h = functional.layer_norm(stream, (d,), *_affine(block.norm2), NORM_EPS)
+    hidden, spare = chunks.pair(len(stream), fc1.out_features)
+    torch.addmm(fc1.bias, h, fc1.weight.t(), out=hidden)
+    stream.addmm_(_gelu(hidden, spare), fc2.weight.t()).add_(fc2.bias)
 
 
 def _gelu(x: Tensor, spare: Tensor) -> Tensor:

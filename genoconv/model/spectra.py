@@ -19,12 +19,13 @@ from genoconv.model.config import HyenaConfig
 from genoconv.model.filter import ImplicitFilter
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.operator import HyenaOperator, count_taps
+from genoconv.model.workers import Workers
 
 CACHE_BYTES = 640 << 20
 """Of the spectra kept for one model: enough for 8 layers of 256 channels at 32K tokens."""
 
 _CHUNK_TAPS = 16384
-TAPS_BYTES = 64 << 20
+_TAPS_BYTES = 96 << 20
 """Of the taps made at a time where spectra are not kept; with 16 MiB, making them takes twice as long at 1M bases."""
 
 
@@ -58,23 +59,35 @@ class FilterBank:
         v: Tensor,
         gate: Tensor,
         filter_length: int | None,
+        workers: Workers,
     ) -> None:
         """Replaces v (B, d, L) by gate * (long filter * v + skip v), for the operator of one layer."""
         length = v.shape[-1]
         if v.numel() == 0:
             return
         if spectra_bytes(config, length, filter_length, v.device) <= self.budget:
-            spectrum = self._spectrum(config, layer, operator.long_filter, length, filter_length, v.dtype)
-            fftconv(v, spectrum, operator.skip, out_gate=gate, out=v)
+            with torch.no_grad():
+                spectrum = self._spectrum(config, layer, operator.long_filter, length, filter_length, v.dtype)
+
+            def with_spectrum(at: slice) -> None:
+                fftconv(v[:, at], spectrum[at], operator.skip[at], out_gate=gate[:, at], out=v[:, at])
+
+            # Four parts a worker, so that none waits long for another.
+            pieces = 1 if workers.count == 1 else 4 * workers.count
+            workers.each(with_spectrum, _parts(config.d_model, -(-config.d_model // pieces)))
             return
         count = count_taps(config.l_max, length, filter_length)
-        features = make_features(operator.long_filter, count)
-        step = min(config.d_model, max(1, TAPS_BYTES // (4 * count)))
-        room = features.new_empty(step, count)
-        for start in range(0, config.d_model, step):
-            at = slice(start, start + step)
-            taps = make_taps(operator.long_filter, features, at, room)
+        with torch.no_grad():
+            features = make_features(operator.long_filter, count)
+        step = min(-(-config.d_model // workers.count), taps_at_a_time(count, workers.count))
+
+        def with_taps(at: slice) -> None:
+            if getattr(workers.local, "taps", None) is None:
+                workers.local.taps = features.new_empty(step, count)
+            taps = make_taps(operator.long_filter, features, at, workers.local.taps)
             fftconv(v[:, at], taps, operator.skip[at], out_gate=gate[:, at], out=v[:, at])
+
+        workers.each(with_taps, _parts(config.d_model, step))
 
     def _spectrum(
         self,
@@ -106,6 +119,15 @@ def filter_bank(model: HyenaDNA) -> FilterBank:
     bank = _BANKS.setdefault(model, FilterBank())
     bank.check(model)
     return bank
+
+
+def taps_at_a_time(count: int, workers: int) -> int:
+    """Channels whose `count` taps each worker makes at a time."""
+    return max(1, max(_TAPS_BYTES // workers, 16 << 20) // (4 * count))
+
+
+def _parts(channels: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, channels)) for start in range(0, channels, step)]
 
 
 def round_length(length: int) -> int:
