@@ -84,8 +84,8 @@ def memory_per_base(config: HyenaConfig) -> int:
 def fixed_bytes(config: HyenaConfig, length: int, filter_length: int | None) -> int:
     """Bytes that a CPU run takes beside `memory_per_base` and the weights, for inputs of `length` tokens.
 
-    Measured within 15% together with `memory_per_base`, from 10 to 1,000,000 tokens (less than 20 MiB apart below
-    10,000). Inputs of many different lengths may make the kept filters grow to `spectra.CACHE_BYTES`.
+    Measured with 2 threads within 15% together with `memory_per_base`, from 8,000 to 1,000,000 tokens (below, up to
+    50 MiB too much). Inputs of many different lengths may make the kept filters grow to `spectra.CACHE_BYTES`.
     """
     features = features_bytes(config, length, filter_length)
     taps = features // config.filter_order * config.d_model
@@ -94,9 +94,10 @@ def fixed_bytes(config: HyenaConfig, length: int, filter_length: int | None) -> 
     step = workers * max(4 << 20, 8 * length)  # spectra of one step of a convolution
     chunks = workers * 2 * _CHUNK_BYTES["cpu"]
     if spectra <= CACHE_BYTES:
-        return spectra + features + taps + 6 * step + chunks + _LIBRARY_BYTES
-    taps = min(taps, workers * 4 * (taps // config.d_model) * taps_at_a_time(taps // (4 * config.d_model), workers))
-    return features + taps + 6 * step + chunks + _LIBRARY_BYTES
+        return spectra + features + taps + 8 * step + chunks + _LIBRARY_BYTES
+    row = taps // config.d_model
+    taps = min(taps, workers * row * taps_at_a_time(row // 4, workers))
+    return features + taps + 12 * step + chunks + _LIBRARY_BYTES
 
 
 def _hidden_states(

@@ -25,8 +25,9 @@ CACHE_BYTES = 640 << 20
 """Of the spectra kept for one model: enough for 8 layers of 256 channels at 32K tokens."""
 
 _CHUNK_TAPS = 16384
-_TAPS_BYTES = 96 << 20
-"""Of the taps made at a time where spectra are not kept; with 16 MiB, making them takes twice as long at 1M bases."""
+# Of the taps made at a time where spectra are not kept; with 4 channels instead of 16, making them takes twice as long.
+_TAPS_BYTES = 32 << 20
+_FEWEST_CHANNELS = 16
 
 
 class FilterBank:
@@ -123,7 +124,7 @@ def filter_bank(model: HyenaDNA) -> FilterBank:
 
 def taps_at_a_time(count: int, workers: int) -> int:
     """Channels whose `count` taps each worker makes at a time."""
-    return max(1, max(_TAPS_BYTES // workers, 16 << 20) // (4 * count))
+    return max(_FEWEST_CHANNELS, _TAPS_BYTES // (workers * 4 * count))
 
 
 def _parts(channels: int, step: int) -> list[slice]:

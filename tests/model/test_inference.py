@@ -1,8 +1,11 @@
 """The fast path: the plain model's numbers whatever the chunks, the batch and the padding; layers; memory."""
 
 import copy
+import gc
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -35,10 +38,18 @@ def states(model: HyenaDNA, ids: Tensor, layers: tuple[int, ...] = (-1,)) -> dic
     return {layer: hidden.clone() for layer, hidden in hidden_states(model, ids, layers=layers)}
 
 
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("chunk", [16, 17, 100, 1 << 20])
 @pytest.mark.parametrize(("batch", "length"), [(1, 1), (1, 2), (3, 3), (2, 16), (5, 33), (1, 1000), (3, 401), (40, 5)])
 def test_equal_to_the_plain_model(
-    model: HyenaDNA, batch: int, length: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+    model: HyenaDNA, threads: int, batch: int, length: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(inference._CHUNK_BYTES, "cpu", chunk * 40 * 8)
     monkeypatch.setattr(inference, "_FINAL_ROWS", chunk)
@@ -80,6 +91,20 @@ def test_no_block_beyond_the_last_layer_is_run(model: HyenaDNA, monkeypatch: pyt
     assert not runs
     states(model, bases(1, 9), (0, 1))
     assert len(runs) == 1
+
+
+def test_inference_mode_of_the_caller(model: HyenaDNA, threads: int) -> None:
+    expected = states(model, bases(2, 700))[4]
+    with torch.inference_mode():
+        assert torch.equal(states(model, bases(2, 700))[4], expected)
+
+
+def test_a_consumer_may_stop_early(model: HyenaDNA, threads: int) -> None:
+    before = threading.active_count()
+    for _ in hidden_states(model, bases(1, 50), layers=(1, 2, 3)):
+        break
+    gc.collect()
+    assert threading.active_count() == before
 
 
 def test_layer_numbers() -> None:
