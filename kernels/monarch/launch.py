@@ -32,18 +32,15 @@ class Operands:
     def __init__(
         self, u: Tensor, in_gate: Tensor | None, out_gate: Tensor | None, out: Tensor, skip: Tensor | None
     ) -> None:
-        self.u = _unit_stride(u)
-        self.in_gate = self.u if in_gate is None else _unit_stride(in_gate)
-        self.out_gate = self.u if out_gate is None else _unit_stride(out_gate)
+        self.u = unit_stride(u)
+        self.in_gate = self.u if in_gate is None else unit_stride(in_gate)
+        self.out_gate = self.u if out_gate is None else unit_stride(out_gate)
         self.out = out
         self.skip = self.u if skip is None else skip.contiguous()
         self.gates = {"IN_GATED": in_gate is not None, "OUT_GATED": out_gate is not None}
         self.skips = {"SKIP": skip is not None}
 
-        sizes = (u.shape[-1], *self._strides("u", "in_gate", "out_gate", "out"))
-        # Multiples of 16 the compiler notices by itself, and then needs fewer registers without the factor.
-        remainders = {size % 16 for size in sizes}
-        self.unit = 8 if 8 in remainders and remainders <= {0, 8} else 1
+        self.unit = common_unit(u.shape[-1], *self._strides("u", "in_gate", "out_gate", "out"))
         self.length = u.shape[-1] // self.unit
 
     def strides(self, *names: str) -> tuple[int, ...]:
@@ -96,7 +93,7 @@ def convolve(
 
 def channels_not_finite(y: Tensor) -> list[int]:
     """The channels of y (B, H, L) with a value that is not finite; waits for the device."""
-    y = _unit_stride(y)
+    y = unit_stride(y)
     B, H, L = y.shape
     flags = torch.zeros(H, dtype=torch.int32, device=y.device)
     finite_kernel[(triton.cdiv(L, 4 * 2048), H, B)](y, flags, *y.stride()[:2], L, SIZE=2048, STEPS=4)
@@ -121,7 +118,7 @@ def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     device = x.u.device
     n1, n2 = plan.factors
     blocks = triton.cdiv(L, plan.n)
-    steps = _steps(B * blocks, H)
+    steps = portion(B * blocks, H)
     if plan.history and steps >= blocks:
         steps -= steps % blocks
     blocks_kernel[(H, triton.cdiv(B * blocks, steps))](
@@ -154,32 +151,46 @@ def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
         _pass_through(x, plan, data, scale, skip, planes, first, min(group, H - first))
 
 
+class OuterTiles:
+    """How the outermost transform of a plan walks over `rows` signals: tiles, tables and grid."""
+
+    def __init__(self, plan: Plan, rows: int, device: torch.device) -> None:
+        self.n1 = plan.factors[0]
+        self.m = plan.n // self.n1
+        width = columns(self.n1)
+        pack = packed(self.n1)
+        self.steps = portion(triton.cdiv(rows, pack), self.m // width)
+        self.grid = (self.m // width, triton.cdiv(rows, pack * self.steps))
+        self.shape = {"T1": tile(self.n1), "C": width, "PACK": pack}
+        self._constants = (tile(self.n1), width, tables.SHIFT)
+        self._device = device
+        self.twiddle = tables.outer_twiddle(self.n1, self.m, *self._constants, device)
+
+    def matrices(self, *, inverse: bool) -> Tensor:
+        """The matrix of each column tile."""
+        return tables.outer_matrices(self.n1, self.m, *self._constants, inverse, self._device)
+
+
 def _pass_through(
     x: Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor, planes: Tensor, first: int, channels: int
 ) -> None:
     """One group of channels, forth and back."""
     B = x.u.shape[0]
     rows = B * channels
-    n1, m = plan.factors[0], plan.n // plan.factors[0]
     inner = plan.factors[-2:]
     stretches = plan.n // prod(inner)
     device = x.u.device
-    width = columns(n1)
-    pack = packed(n1)
-    steps = _steps(triton.cdiv(rows, pack), m // width)
-    shape = {"T1": tile(n1), "C": width, "PACK": pack, "UNIT": x.unit}
-    constants = (tile(n1), width, tables.SHIFT)
-    grid = (m // width, triton.cdiv(rows, pack * steps))
-    twiddle = tables.outer_twiddle(n1, m, *constants, device)
-    outer_forward_kernel[grid](
-        x.u, x.in_gate, planes[0], planes[1], tables.outer_matrices(n1, m, *constants, False, device), twiddle,
-        *x.strides("u", "in_gate"), B, first, x.length, n1, m, rows, steps,
-        **shape, IN_GATED=x.gates["IN_GATED"], num_warps=4, maxnreg=168,
+    outer = OuterTiles(plan, rows, device)
+    sizes = (B, first, x.length, outer.n1, outer.m, rows, outer.steps)
+    outer_forward_kernel[outer.grid](
+        x.u, x.in_gate, planes[0], planes[1], outer.matrices(inverse=False), outer.twiddle, scale,
+        *x.strides("u", "in_gate"), *sizes,
+        **outer.shape, UNIT=x.unit, IN_GATED=x.gates["IN_GATED"], SCALED=False, num_warps=4, maxnreg=168,
     )  # fmt: skip
     if len(plan.factors) == 4:
-        _middle(planes, plan, rows, inverse=False)
+        middle(planes, plan, rows, inverse=False)
     work = rows * stretches
-    share = _steps(work, 1)
+    share = portion(work, 1)
     inner_kernel[(triton.cdiv(work, share),)](
         planes[0], planes[1], data, skip,
         tables.dft_matrix(inner[0], device), tables.dft_matrix(inner[1], device), tables.inner_twiddle(*inner, device),
@@ -187,21 +198,21 @@ def _pass_through(
         N1=inner[0], N2=inner[1], GAIN=GAIN, **x.skips, num_warps=4,
     )  # fmt: skip
     if len(plan.factors) == 4:
-        _middle(planes, plan, rows, inverse=True)
-    outer_inverse_kernel[grid](
-        planes[0], planes[1], x.out_gate, x.out, scale,
-        tables.outer_matrices(n1, m, *constants, True, device), twiddle,
-        *x.strides("out_gate", "out"), B, first, x.length, n1, m, rows, steps,
-        **shape, OUT_GATED=x.gates["OUT_GATED"], num_warps=4,
+        middle(planes, plan, rows, inverse=True)
+    outer_inverse_kernel[outer.grid](
+        planes[0], planes[1], x.out_gate, x.out, x.u, x.out, scale, outer.matrices(inverse=True), outer.twiddle,
+        *x.strides("out_gate", "out", "u"), *sizes,
+        **outer.shape, UNIT=x.unit, OUT_GATED=x.gates["OUT_GATED"], SECOND=False, num_warps=4,
     )  # fmt: skip
 
 
-def _middle(planes: Tensor, plan: Plan, rows: int, *, inverse: bool) -> None:
+def middle(planes: Tensor, plan: Plan, rows: int, *, inverse: bool) -> None:
+    """The second outer transform of `rows` signals in planes (2, ...), in place, or its inverse."""
     n1, m = plan.factors[1], prod(plan.factors[2:])
     rows *= plan.factors[0]
     width = columns(n1)
     pack = packed(n1)
-    steps = _steps(triton.cdiv(rows, pack), m // width)
+    steps = portion(triton.cdiv(rows, pack), m // width)
     constants = (tile(n1), width, 0.0)
     middle_kernel[(m // width, triton.cdiv(rows, pack * steps))](
         planes[0], planes[1],
@@ -217,10 +228,20 @@ def columns(rows: int) -> int:
     return 64 if rows > 16 else 128
 
 
-def _steps(work: int, programs: int) -> int:
+def portion(work: int, programs: int) -> int:
     """Pieces of work for one program, where the work comes in `programs` portions of `work` pieces."""
     return max(1, min(_MOST_STEPS, work * programs // _PROGRAMS), -(-work // 65535))
 
 
-def _unit_stride(x: Tensor) -> Tensor:
+def common_unit(*sizes: int) -> int:
+    """8 if the compiler is to be told that all sizes are multiples of 8, else 1.
+
+    Multiples of 16 it notices by itself, and then needs fewer registers without the factor.
+    """
+    remainders = {size % 16 for size in sizes}
+    return 8 if 8 in remainders and remainders <= {0, 8} else 1
+
+
+def unit_stride(x: Tensor) -> Tensor:
+    """x, or a copy of it whose samples lie side by side."""
     return x if x.stride(-1) == 1 else x.contiguous()

@@ -14,6 +14,7 @@ import triton.language as tl
 from genoconv.kernels.monarch.pieces import (
     left_product,
     load_gated,
+    load_scaled,
     multiply,
     multiply_conjugate,
     right_product,
@@ -41,15 +42,17 @@ def _rows(step, o_j, N1, SIGNALS, PACK: tl.constexpr):
 
 @triton.jit
 def outer_forward_kernel(
-    u_ptr, in_gate_ptr, real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr,
+    u_ptr, in_gate_ptr, real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr, factor_ptr,
     u_b, u_h, i_b, i_h,
     B, H0, L, N1, M, SIGNALS, STEPS,
     T1: tl.constexpr, C: tl.constexpr, PACK: tl.constexpr, UNIT: tl.constexpr, IN_GATED: tl.constexpr,
+    SCALED: tl.constexpr,
 ):  # fmt: skip
     """Real signals into planes: C columns of PACK signals at a time, STEPS times.
 
     The transform over the N1 rows is one product with a (T1, T1) matrix, whose rows carry the twiddle of the first of
-    the C columns; the rest of the twiddle is the same for all column tiles.
+    the C columns; the rest of the twiddle is the same for all column tiles. SCALED multiplies each channel by its
+    factor, (H,), before it is rounded to float16.
     """
     i_a = tl.program_id(0)
     i_r = tl.program_id(1)
@@ -71,7 +74,11 @@ def outer_forward_kernel(
         h = (H0 + signal // B).to(tl.int64)
         o_u = (b * u_b + h * u_h) * UNIT + o_x
         o_in = (b * i_b + h * i_h) * UNIT + o_x
-        x = load_gated(u_ptr, in_gate_ptr, o_u, o_in, m_x, IN_GATED)
+        if SCALED:
+            factor = tl.load(factor_ptr + tl.where(there, h, 0))
+            x = load_scaled(u_ptr, in_gate_ptr, o_u, o_in, m_x, factor, IN_GATED)
+        else:
+            x = load_gated(u_ptr, in_gate_ptr, o_u, o_in, m_x, IN_GATED)
         zr, zi = multiply(tl.dot(ar, x), tl.dot(ai, x), wr, wi)
         tl.store(real_ptr + o_z, zr.to(tl.float16), mask=m_z)
         tl.store(imaginary_ptr + o_z, zi.to(tl.float16), mask=m_z)
@@ -175,12 +182,16 @@ def inner_kernel(
 
 @triton.jit
 def outer_inverse_kernel(
-    real_ptr, imaginary_ptr, out_gate_ptr, y_ptr, scale_ptr, matrix_ptr, twiddle_ptr,
-    o_b, o_h, y_b, y_h,
+    real_ptr, imaginary_ptr, out_gate_ptr, y_ptr, second_gate_ptr, second_ptr, scale_ptr, matrix_ptr, twiddle_ptr,
+    o_b, o_h, y_b, y_h, s_b, s_h,
     B, H0, L, N1, M, SIGNALS, STEPS,
     T1: tl.constexpr, C: tl.constexpr, PACK: tl.constexpr, UNIT: tl.constexpr, OUT_GATED: tl.constexpr,
+    SECOND: tl.constexpr,
 ):  # fmt: skip
-    """Planes into real signals: the inverse of outer_forward_kernel, of which only the real part is wanted."""
+    """Planes into real signals: the inverse of outer_forward_kernel, of which only the real part is wanted.
+
+    SECOND writes it once more, times another gate, to where the strides are those of y.
+    """
     i_a = tl.program_id(0)
     i_r = tl.program_id(1)
     o_j = tl.arange(0, T1)
@@ -209,4 +220,7 @@ def outer_inverse_kernel(
             y *= tl.load(scale_ptr + tl.where(there, h, 0))
         o_y = (b * y_b + h * y_h) * UNIT + o_x
         o_out = (b * o_b + h * o_h) * UNIT + o_x
-        store_gated(y, y_ptr, out_gate_ptr, o_y, o_out, m_z & (o_x < L * UNIT), OUT_GATED)
+        m_y = m_z & (o_x < L * UNIT)
+        store_gated(y, y_ptr, out_gate_ptr, o_y, o_out, m_y, OUT_GATED)
+        if SECOND:
+            store_gated(y, second_ptr, second_gate_ptr, o_y, (b * s_b + h * s_h) * UNIT + o_x, m_y, True)

@@ -54,6 +54,15 @@ def load_gated(u_ptr, gate_ptr, o_u, o_gate, mask, GATED: tl.constexpr):
 
 
 @triton.jit
+def load_scaled(u_ptr, gate_ptr, o_u, o_gate, mask, factor, GATED: tl.constexpr):
+    """Signal times gate times factor as float16, not rounded before; zero where masked."""
+    u = tl.load(u_ptr + o_u, mask=mask, other=0.0).to(tl.float32)
+    if GATED:
+        u *= tl.load(gate_ptr + o_gate, mask=mask, other=0.0).to(tl.float32)
+    return (u * factor).to(tl.float16)
+
+
+@triton.jit
 def store_gated(y, y_ptr, gate_ptr, o_y, o_gate, mask, GATED: tl.constexpr):
     """Writes y times gate in the dtype of the output."""
     if GATED:
