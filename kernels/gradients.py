@@ -1,4 +1,4 @@
-"""Gradients through the Triton kernels: of signals by the same convolution backwards in time, of filters by torch."""
+"""Gradients through the Triton kernels: operands and the gradient of a result in, the gradients of all operands out."""
 
 from typing import Any
 
@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from genoconv.kernels import triton_path
-
-# Samples transformed at a time for the gradient of the filters.
-_STEP = 1 << 26
+from genoconv.kernels.monarch import filters
+from genoconv.kernels.spectrum import Spectrum
 
 
 def differentiable(
@@ -20,7 +19,10 @@ def differentiable(
     *,
     check: bool,
 ) -> Tensor:
-    """The gated convolutions of u (B, H, L), differentiable in every operand; nothing but the operands is kept."""
+    """The gated convolutions of u (B, H, L), differentiable in every operand (once).
+
+    Beside the operands only the filters' spectrum is kept for the way back, if it takes no more memory than u.
+    """
     result: Tensor = _Convolution.apply(u, taps, skip, in_gate, out_gate, check)  # type: ignore[no-untyped-call]
     return result
 
@@ -38,50 +40,48 @@ class _Convolution(torch.autograd.Function):
         out_gate: Tensor | None,
         check: bool,
     ) -> Tensor:
-        context.save_for_backward(u, taps, skip, in_gate, out_gate)
+        from genoconv.kernels.monarch import backward
+
+        B, H, L = u.shape
+        spectrum = triton_path.prepare(taps, L, batch=B)
+        out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
+        triton_path.convolve(u, spectrum, skip, in_gate, out_gate, out, check=check)
+        context.plan = backward.choose(B, H, L)
         context.check = check
-        return _convolve(u, taps, skip, in_gate, out_gate, check)
+        kept = spectrum.plan == context.plan and spectrum.nbytes <= u.numel() * u.element_size()
+        context.save_for_backward(u, taps, skip, in_gate, out_gate, *_parts(spectrum if kept else None))
+        return out
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        u, taps, skip, in_gate, out_gate = context.saved_tensors
-        needs = context.needs_input_grad
+        from genoconv.kernels.monarch import backward
+
+        u, taps, skip, in_gate, out_gate, data, scale = context.saved_tensors
         (dy,) = gradients
-        g = dy if out_gate is None else dy * out_gate
-        x = u if in_gate is None else u * in_gate
-        du = dtaps = dskip = din = dout = None
-        if needs[0] or needs[3]:
-            # What sample n gave to later ones comes back from them: the convolution, backwards in time.
-            dx = _convolve(g.flip(-1), taps, skip, None, None, context.check).flip(-1)
-            du = dx if in_gate is None else dx * in_gate
-            din = dx * u if needs[3] else None
-        if needs[1]:
-            dtaps = _correlate(g, x, taps)
-        if skip is not None and needs[2]:
-            dskip = torch.einsum("bhl,bhl->h", g.float(), x.float()).to(skip.dtype)
-        if needs[4]:
-            dout = dy * _convolve(u, taps, skip, in_gate, None, context.check)
-        return du, dtaps, dskip, din, dout, None
+        H, K = taps.shape
+        kept = min(K, u.shape[-1])
+        if data is None:
+            data, scale = filters.prepare(taps[:, :kept], context.plan)
+        found = backward.gradients(u, dy, context.plan, data, scale, kept, skip, in_gate, out_gate)
+        if context.check:
+            _check(found, dy)
+        dtaps = found.taps.to(taps.dtype)
+        if kept < K:
+            dtaps = torch.cat([dtaps, dtaps.new_zeros(H, K - kept)], 1)
+        dskip = None if found.skip is None or skip is None else found.skip.to(skip.dtype)
+        return found.u, dtaps, dskip, found.in_gate, found.out_gate, None
 
 
-def _convolve(
-    u: Tensor, taps: Tensor, skip: Tensor | None, in_gate: Tensor | None, out_gate: Tensor | None, check: bool
-) -> Tensor:
-    out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
-    spectrum = triton_path.prepare(taps, u.shape[-1], batch=u.shape[0])
-    triton_path.convolve(u, spectrum, skip, in_gate, out_gate, out, check=check)
-    return out
+def _parts(spectrum: Spectrum | None) -> tuple[Tensor | None, Tensor | None]:
+    return (None, None) if spectrum is None else (spectrum.data, spectrum.scale)
 
 
-def _correlate(g: Tensor, x: Tensor, taps: Tensor) -> Tensor:
-    """The gradient of taps (H, K): the sum over rows and samples n of g[n] x[n - k], in float32."""
-    B, H, L = x.shape
-    kept = min(taps.shape[1], L)
-    n = 1 << (L + kept - 2).bit_length()
-    gradient = torch.zeros_like(taps)
-    step = max(1, _STEP // (B * n))
-    for h in range(0, H, step):
-        channels = slice(h, h + step)
-        product = torch.fft.rfft(g[:, channels].float(), n) * torch.fft.rfft(x[:, channels].float(), n).conj()
-        gradient[channels, :kept] = torch.fft.irfft(product.sum(0), n)[:, :kept].to(taps.dtype)
-    return gradient
+def _check(found: Any, dy: Tensor) -> None:
+    """Raises ConvolutionOverflowError if gradients are not finite but dy was (loss scalers look for those)."""
+    from genoconv.kernels.monarch import launch
+
+    named = (found.u, found.in_gate, found.out_gate, found.taps[None])
+    channels = {h for each in named if each is not None for h in launch.channels_not_finite(each)}
+    if channels and not launch.channels_not_finite(dy):
+        raise triton_path.ConvolutionOverflowError(sorted(channels))

@@ -1,0 +1,228 @@
+"""From tensors to the launches of the backward kernels: a result's gradient in, the gradients of all operands out."""
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+import triton
+from torch import Tensor
+
+from genoconv.kernels.monarch import tables
+from genoconv.kernels.monarch.backward_kernels import (
+    blocks_backward_kernel,
+    inner_backward_kernel,
+    loudness_kernel,
+)
+from genoconv.kernels.monarch.filters import GAIN
+from genoconv.kernels.monarch.launch import PLANE_BYTES, OuterTiles, common_unit, middle, portion, unit_stride
+from genoconv.kernels.monarch.passes_kernels import outer_forward_kernel, outer_inverse_kernel
+from genoconv.kernels.monarch.plan import Plan, candidates, cost
+
+# Programs that fill a GPU several times over.
+_PROGRAMS = 132 * 8
+# Of the mean of |g| over a row, and of its largest value, after scaling to float16: the mean as the kernels expect it
+# of signals, the largest with room for an outer transform over 64 rows.
+_LOUDEST_MEAN, _LOUDEST = 1.0, 2.0**12
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """Gradients of the operands, those of the signals with unit stride in their samples; None for absent operands."""
+
+    u: Tensor
+    taps: Tensor
+    skip: Tensor | None
+    in_gate: Tensor | None
+    out_gate: Tensor | None
+
+
+def choose(batch: int, channels: int, length: int) -> Plan:
+    """The cheapest plan for gradients: of those that transform a whole signal at once."""
+    plans = [p for p in candidates(length, length) if p.method == "passes" or (p.method == "blocks" and not p.history)]
+    return min(plans, key=lambda plan: cost(plan, batch, channels, length, length))
+
+
+class _Operands:
+    """The tensors of one backward pass, each with unit stride in its samples, and room for what comes out."""
+
+    def __init__(
+        self, u: Tensor, dy: Tensor, skip: Tensor | None, in_gate: Tensor | None, out_gate: Tensor | None
+    ) -> None:
+        self.u, self.dy = unit_stride(u), unit_stride(dy)
+        self.in_gate = self.u if in_gate is None else unit_stride(in_gate)
+        self.out_gate = self.dy if out_gate is None else unit_stride(out_gate)
+        self.du = torch.empty(u.shape, dtype=u.dtype, device=u.device)
+        self.din = self.du if in_gate is None else torch.empty(u.shape, dtype=in_gate.dtype, device=u.device)
+        self.dout = self.du if out_gate is None else torch.empty(u.shape, dtype=out_gate.dtype, device=u.device)
+        self.skip = skip
+        self.in_gated, self.out_gated = in_gate is not None, out_gate is not None
+        names = ("u", "in_gate", "out_gate", "dy", "du")
+        self.unit = common_unit(u.shape[-1], *(stride for name in names for stride in self._strides(name)))
+        self.length = u.shape[-1] // self.unit
+        self.factor = _factor(self.dy, self.out_gate if self.out_gated else None)
+
+    def strides(self, *names: str) -> tuple[int, ...]:
+        """Strides of batch and channel of some of the tensors, in order and in units."""
+        return tuple(stride // self.unit for name in names for stride in self._strides(name))
+
+    def _strides(self, name: str) -> tuple[int, ...]:
+        return tuple(getattr(self, name).stride()[:2])
+
+
+def gradients(
+    u: Tensor,
+    dy: Tensor,
+    plan: Plan,
+    data: Tensor,
+    scale: Tensor,
+    taps: int,
+    skip: Tensor | None,
+    in_gate: Tensor | None,
+    out_gate: Tensor | None,
+) -> Gradients:
+    """The gradients of u, taps, skip and gates.
+
+    Args:
+        u: Signals (B, H, L), float16, bfloat16 or float32, any strides; gates likewise.
+        dy: Gradient of the result, (B, H, L). It may be as small as bfloat16 allows: it is scaled by channel.
+        plan: One that `choose` may give.
+        data: The filters, prepared for this plan.
+        scale: (H,) float32, prepared with them.
+        taps: Taps of the filters, at most L.
+        skip: (H,) or None.
+        in_gate: (B, H, L) or None.
+        out_gate: (B, H, L) or None.
+
+    Returns:
+        Gradients: of signals in the operand's dtype, of taps (H, taps) and skip (H,) in float32.
+    """
+    x = _Operands(u, dy, skip, in_gate, out_gate)
+    dtaps = _blocks(x, plan, data, scale, taps) if plan.method == "blocks" else _passes(x, plan, data, scale, taps)
+    dtaps /= x.factor[:, None]
+    return Gradients(
+        x.du,
+        dtaps,
+        # The skip term is one more tap at lag 0.
+        None if skip is None else dtaps[:, 0].clone(),
+        x.din if x.in_gated else None,
+        x.dout if x.out_gated else None,
+    )
+
+
+def _factor(dy: Tensor, gate: Tensor | None) -> Tensor:
+    """For each channel the power of two (H,) that makes dy * gate as loud as float16 likes it."""
+    B, H, L = dy.shape
+    size, steps = (1024, 4) if L > 1024 else (max(16, triton.next_power_of_2(L)), 1)
+    programs = triton.cdiv(L, size * steps)
+    sums, most = torch.empty(2, B, H, programs, device=dy.device).unbind()
+    other = dy if gate is None else gate
+    loudness_kernel[(programs, H, B)](
+        dy, other, sums, most, *dy.stride()[:2], *other.stride()[:2], H, L,
+        SIZE=size, STEPS=steps, GATED=gate is not None,
+    )  # fmt: skip
+    mean, largest = sums.sum(-1).amax(0) / L, most.amax((0, 2))
+    wanted = torch.minimum(_LOUDEST_MEAN / mean, _LOUDEST / largest)
+    return torch.exp2(torch.log2(wanted).floor().clamp(-96.0, 96.0))
+
+
+def _blocks(x: _Operands, plan: Plan, data: Tensor, scale: Tensor, taps: int) -> Tensor:
+    B, H, _ = x.u.shape
+    device = x.u.device
+    n1, n2 = plan.factors
+    steps = portion(B, H)
+    parts = triton.cdiv(B, steps)
+    product = torch.empty(parts, H, 2, plan.n, device=device)
+    blocks_backward_kernel[(H, parts)](
+        x.u, x.in_gate, x.out_gate, x.dy, x.du, x.din, x.dout, product,
+        data, scale, scale if x.skip is None else x.skip.contiguous(), x.factor,
+        tables.shifted_dft_matrix(n1, device), tables.block_twiddle(n1, n2, device), tables.dft_matrix(n2, device),
+        *x.strides("u", "in_gate", "out_gate", "dy", "du"), B, H, x.length, steps,
+        N1=n1, N2=n2, UNIT=x.unit, IN_GATED=x.in_gated, OUT_GATED=x.out_gated, SKIP=x.skip is not None,
+        num_warps=4,
+    )  # fmt: skip
+    return _filters_gradient(product, plan, taps)
+
+
+def _passes(x: _Operands, plan: Plan, data: Tensor, scale: Tensor, taps: int) -> Tensor:
+    """Some channels at a time: their planes are all that takes memory."""
+    B, H, _ = x.u.shape
+    group = max(1, min(H, PLANE_BYTES // ((B + 1) * plan.n * 8)))
+    skip = scale if x.skip is None else x.skip / scale
+    planes = torch.empty(2, 2, group * B * plan.n, dtype=torch.float16, device=x.u.device)
+    dtaps = torch.empty(H, taps, device=x.u.device)
+    for first in range(0, H, group):
+        channels = min(group, H - first)
+        product = _pass_through(x, plan, data, scale, skip, planes, first, channels)
+        dtaps[first : first + channels] = _filters_gradient(product, plan, taps)
+    return dtaps
+
+
+def _pass_through(
+    x: _Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor, planes: Tensor, first: int, channels: int
+) -> Tensor:
+    """One group of channels, forth and back; returns the products of spectra (parts, channels, ...)."""
+    B = x.u.shape[0]
+    rows = B * channels
+    outer = OuterTiles(plan, rows, x.u.device)
+    sizes = (B, first, x.length, outer.n1, outer.m, rows, outer.steps)
+    forward = (outer.matrices(inverse=False), outer.twiddle, x.factor)
+    inverse = (outer.matrices(inverse=True), outer.twiddle)
+    shape = outer.shape | {"UNIT": x.unit}
+    outer_forward_kernel[outer.grid](
+        x.u, x.in_gate, *planes[0], *forward, *x.strides("u", "in_gate"), *sizes,
+        **shape, IN_GATED=x.in_gated, SCALED=False, num_warps=4, maxnreg=168,
+    )  # fmt: skip
+    outer_forward_kernel[outer.grid](
+        x.dy, x.out_gate, *planes[1], *forward, *x.strides("dy", "out_gate"), *sizes,
+        **shape, IN_GATED=x.out_gated, SCALED=True, num_warps=4, maxnreg=168,
+    )  # fmt: skip
+    if len(plan.factors) == 4:
+        middle(planes[0], plan, rows, inverse=False)
+        middle(planes[1], plan, rows, inverse=False)
+    product = _inner(x, plan, data, skip, planes, first, channels)
+    if len(plan.factors) == 4:
+        if x.out_gated:
+            middle(planes[0], plan, rows, inverse=True)
+        middle(planes[1], plan, rows, inverse=True)
+    if x.out_gated:
+        outer_inverse_kernel[outer.grid](
+            *planes[0], x.dy, x.dout, x.u, x.dout, scale, *inverse, *x.strides("dy", "dout", "u"), *sizes,
+            **shape, OUT_GATED=True, SECOND=False, num_warps=4,
+        )  # fmt: skip
+    outer_inverse_kernel[outer.grid](
+        *planes[1], x.in_gate, x.du, x.u, x.din, scale / x.factor, *inverse, *x.strides("in_gate", "du", "u"), *sizes,
+        **shape, OUT_GATED=x.in_gated, SECOND=x.in_gated, num_warps=4,
+    )  # fmt: skip
+    return product
+
+
+def _inner(x: _Operands, plan: Plan, data: Tensor, skip: Tensor, planes: Tensor, first: int, channels: int) -> Tensor:
+    """The convolutions of the rows of a group of channels."""
+    B = x.u.shape[0]
+    inner = plan.factors[-2:]
+    each = plan.n // prod(inner)
+    stretches = channels * each
+    steps = max(1, min(32 // B, stretches // _PROGRAMS))
+    rows = portion(B, stretches)
+    product = torch.empty(triton.cdiv(B, rows), channels, each, 2, prod(inner), device=x.u.device)
+    device = x.u.device
+    inner_backward_kernel[(triton.cdiv(stretches, steps), triton.cdiv(B, rows))](
+        *planes[0], *planes[1], product, data, skip,
+        tables.dft_matrix(inner[0], device), tables.dft_matrix(inner[1], device), tables.inner_twiddle(*inner, device),
+        B, rows, first, each, steps, stretches,
+        N1=inner[0], N2=inner[1], GAIN=GAIN, SKIP=x.skip is not None, RESULT=x.out_gated, num_warps=4,
+    )  # fmt: skip
+    return product
+
+
+def _filters_gradient(product: Tensor, plan: Plan, taps: int) -> Tensor:
+    """Products of unitary spectra in the kernels' order, (parts, H, ..., 2, P), back to lags: (H, taps) float32."""
+    product = product.sum(0) if len(product) > 1 else product[0]
+    H = product.shape[0]
+    product = product.view(H, -1, 2, prod(plan.factors[-2:])).transpose(1, 2).reshape(H, 2, *plan.factors)
+    natural = product.permute(0, *range(product.ndim - 1, 0, -1))  # (H, last factor, ..., first factor, 2)
+    z = torch.fft.ifft(torch.view_as_complex(natural.contiguous()).view(H, plan.n), norm="forward")[:, :taps]
+    k = torch.arange(taps, dtype=torch.float64, device=z.device)
+    turn = tables.turns(tables.SHIFT * k / plan.n).to(torch.complex64)
+    lags: Tensor = z.real * turn.real - z.imag * turn.imag
+    return lags
