@@ -17,10 +17,8 @@ from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.columns import join
 from genoconv.outputs.formats import ROW_COLUMN, tokens_path
 from genoconv.outputs.hdf5 import Array, Column
-from genoconv.outputs.patience import signals_waiting
 from genoconv.outputs.shard_files import ShardFile
 from genoconv.outputs.store import EmbeddingWriter
-from genoconv.outputs.texts import Texts
 from genoconv.outputs.tokens import TokenWriter
 from genoconv.runs.provenance import differences
 from genoconv.runs.shards import Shard, shard_files, shard_path
@@ -38,7 +36,7 @@ class Merged:
         tokens: Its per-nucleotide file, if the shards have one.
         shards: The files of the shards.
         records: Rows.
-        size_bytes: Bytes of the shards' files.
+        size_bytes: Bytes of the shards' matrices.
         seconds: Time it took.
         failures: Records without a row, each with id, where, reason and row.
     """
@@ -74,22 +72,19 @@ def merge(output: Path, paths: Sequence[Path] = (), *, overwrite: bool = False) 
             fix=f"name them, or the output that they belong to: their names are as {shard_path(output, Shard(1, 8))}",
         )
     with ExitStack() as files:
-        shards = []
-        for path in found:
-            with signals_waiting():
-                shards.append(files.enter_context(ShardFile(path)))
+        shards = [files.enter_context(ShardFile(path)) for path in found]
         check(shards, output)
         rows = np.sort(np.concatenate([shard.rows for shard in shards]))
         described = joined_provenance(shards, seconds=time.monotonic() - start)
+        dtype = np.dtype(described["settings"]["dtype"])
+        size_bytes = len(rows) * len(shards[0].keys) * shards[0].width * dtype.itemsize
         write(shards, rows, described, output, overwrite=overwrite)
-    tokens = tokens_path(output) if described["settings"]["tokens"] else None
-    read = [*found, *(map(tokens_path, found) if tokens else ())]
     return Merged(
         output=output,
-        tokens=tokens,
+        tokens=tokens_path(output) if described["settings"]["tokens"] else None,
         shards=found,
         records=len(rows),
-        size_bytes=sum(path.stat().st_size for path in read),
+        size_bytes=size_bytes,
         seconds=time.monotonic() - start,
         failures=described["failures"],
     )
@@ -151,13 +146,13 @@ def write(
 ) -> None:
     """Write the whole, in input order."""
     order = np.argsort(np.concatenate([shard.rows for shard in shards]), kind="stable")
+    ids = [name for shard in shards for name in shard.ids]
     parts = [shard.columns() for shard in shards if len(shard.rows)]
     columns: dict[str, Column] = {
         name: hdf5.take(join([part[name] for part in parts]), order) for name in parts[0] if name != ROW_COLUMN
     }
     keys, settings = shards[0].keys, described["settings"]
-    names = Texts.joined([shard.ids for shard in shards]).take(order)
-    width, dtype = shards[0].width, settings["dtype"]
+    names, width, dtype = [ids[place] for place in order], shards[0].width, settings["dtype"]
     with ExitStack() as files:
         store = files.enter_context(
             EmbeddingWriter(

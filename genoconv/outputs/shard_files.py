@@ -11,13 +11,9 @@ import numpy as np
 from genoconv.errors import InputError
 from genoconv.outputs import columns, hdf5
 from genoconv.outputs.formats import EMBEDDINGS, ROW_COLUMN, TOKENS, matrix_name, tokens_path
-from genoconv.outputs.hdf5 import Array, Column, Dataset, File
+from genoconv.outputs.hdf5 import Array, Column, File
 from genoconv.outputs.part_files import Key
-from genoconv.outputs.patience import signals_waiting
-from genoconv.outputs.verification import DAMAGE, one_line
-
-TOKEN_CACHE_BYTES = 8 << 20
-"""Many records may lie in one chunk, of 1 MiB at width 256, and are read one after the other."""
+from genoconv.outputs.verification import DAMAGE
 
 
 class ShardFile:
@@ -39,7 +35,6 @@ class ShardFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._matrices: dict[Key, Dataset] = {}
         self._open = ExitStack()
         try:
             self._file = self._open.enter_context(hdf5.open_read(path))
@@ -55,7 +50,7 @@ class ShardFile:
             self._tokens = self._open_tokens() if self.provenance["settings"]["tokens"] else None
         except DAMAGE as error:
             self._open.close()
-            raise self._unusable(one_line(error)) from error
+            raise self._unusable(str(error).splitlines()[0]) from error
         except BaseException:
             self._open.close()
             raise
@@ -75,20 +70,17 @@ class ShardFile:
         """What is known of each record, but for its row and id."""
         table = self._file["obs"]
         names = [str(name) for name in table.attrs["column-order"]]
-        with signals_waiting():
-            return {name: columns.read_column(table[name]) for name in names if name != ROW_COLUMN}
+        return {name: columns.read_column(table[name]) for name in names if name != ROW_COLUMN}
 
-    def read_matrix(self, key: Key, start: int, into: Array) -> None:
-        """Reads the numbers of k rows from `rows[start]` on, of one pooling and layer, into an array (k, d).
+    def matrix(self, key: Key, start: int, stop: int) -> Array:
+        """The numbers of `rows[start:stop]`, (stop - start, d), of one pooling and layer.
 
         Raises:
             InputError: The file is damaged there.
         """
-        if key not in self._matrices:
-            settings = self.provenance["settings"]
-            name = matrix_name(*key, poolings=settings["poolings"], layers=settings["layers_counted_from_0"])
-            self._matrices[key] = self._file[name]
-        self._read(self._matrices[key], start, into)
+        settings = self.provenance["settings"]
+        name = matrix_name(*key, poolings=settings["poolings"], layers=settings["layers_counted_from_0"])
+        return self._read(self._file, name, start, stop)
 
     def tokens(self, place: int, start: int, stop: int) -> Array:
         """Bases start to stop (0-based, exclusive) of the record of `rows[place]`, (stop - start, d).
@@ -98,14 +90,12 @@ class ShardFile:
         """
         if self._tokens is None:
             raise ValueError("the run made no per-nucleotide file")
-        found: Array = np.empty((stop - start, self.width), self._tokens["data"].dtype)
-        self._read(self._tokens["data"], int(self._offsets[place]) + start, found)
-        return found
+        first = int(self._offsets[place])
+        return self._read(self._tokens, "data", first + start, first + stop)
 
     def close(self) -> None:
         """Close the files; safe to call twice."""
-        with signals_waiting():
-            self._open.close()
+        self._open.close()
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +106,7 @@ class ShardFile:
         self.close()
 
     def _open_tokens(self) -> File:
-        file = self._open.enter_context(hdf5.open_read(tokens_path(self.path), cache_bytes=TOKEN_CACHE_BYTES))
+        file = self._open.enter_context(hdf5.open_read(tokens_path(self.path)))
         if file.attrs.get("genoconv_format") != TOKENS.name or not file.attrs.get("complete"):
             raise self._unusable("its per-nucleotide file is not complete")
         if hdf5.read_texts(file["id"]) != self.ids:
@@ -124,13 +114,12 @@ class ShardFile:
         self._offsets: Array = file["offsets"][:]
         return file
 
-    def _read(self, dataset: Dataset, start: int, into: Array) -> None:
-        stop = start + len(into)
+    def _read(self, file: File, name: str, start: int, stop: int) -> Array:
         try:
-            with signals_waiting():  # for h5py does not bear them
-                dataset.read_direct(into, np.s_[start:stop])
+            found: Array = np.asarray(file[name][start:stop])
         except DAMAGE as error:
-            raise self._unusable(f"{dataset.name} is damaged in rows {start} to {stop - 1}") from error
+            raise self._unusable(f"{name} is damaged in rows {start} to {stop - 1}") from error
+        return found
 
     def _unusable(self, why: str) -> InputError:
         return InputError(

@@ -13,7 +13,6 @@ from genoconv.outputs import hdf5
 from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.formats import CHUNK_ROWS, EMBEDDINGS, matrix_name, predicted_bytes
 from genoconv.outputs.hdf5 import Array, Column
-from genoconv.outputs.texts import Texts
 from genoconv.outputs.values import check_dtype, to_stored
 from genoconv.outputs.verification import verify
 
@@ -38,9 +37,6 @@ class EmbeddingWriter:
         obs: Further columns, one value per record: numbers, booleans, texts, or `hdf5.Categorical`.
         overwrite: Replace a file of this name, once the new one is complete.
 
-    Attributes:
-        row: A row as it is stored, (d_model,), of zeros.
-
     Raises:
         OutputError: The output exists, is being written, cannot be written, or would not fit on the disk.
     """
@@ -59,10 +55,9 @@ class EmbeddingWriter:
     ) -> None:
         _check_layout(poolings, layers)
         check_dtype(dtype)
-        self._ids = ids if isinstance(ids, Texts) else list(ids)
+        self._ids = list(ids)
         self._obs = dict(obs)
         self._dtype = dtype
-        self.row = np.zeros(d_model, dtype)
         needed = predicted_bytes(len(self._ids), d_model, matrices=len(poolings) * len(layers), dtype=dtype)
         self._place = AtomicFile(path, overwrite=overwrite, needed_bytes=needed)
         self._matrices: dict[tuple[str, int], _Matrix] = {}
@@ -110,7 +105,7 @@ class EmbeddingWriter:
             if missing.size:
                 raise OutputError(
                     f"{missing.size} of {len(self._ids)} records were never embedded",
-                    where=f"record {self._ids[int(missing[0])]}, pooling {pooling}, layer {layer}",
+                    where=f"record {self._ids[missing[0]]}, pooling {pooling}, layer {layer}",
                 )
         with self._place.writing():
             for matrix in self._matrices.values():
@@ -121,8 +116,7 @@ class EmbeddingWriter:
             hdf5.write_text(self._file["uns"], "provenance", text)
             hdf5.seal(self._file)
             self._file.close()
-        with self._place.syncing():
-            findings = verify(self._place.temporary)
+        findings = verify(self._place.temporary)
         if findings:
             raise OutputError(f"the file on disk is not what was written: {findings[0]}", where=str(self._place.path))
         self._place.publish()
@@ -167,7 +161,7 @@ class EmbeddingWriter:
         rows = np.flatnonzero(kept)
         columns = {name: hdf5.take(column, rows) for name, column in self._obs.items()}
         del self._file["obs"]
-        hdf5.write_table(self._file, "obs", [self._ids[row] for row in rows.tolist()], columns)
+        hdf5.write_table(self._file, "obs", [self._ids[row] for row in rows], columns)
 
 
 class _Matrix:

@@ -1,23 +1,27 @@
 """From tensors to the launches of the backward kernels: a result's gradient in, the gradients of all operands out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
 import triton
 from torch import Tensor
 
-from genoconv.kernels.monarch import tables
+from genoconv.kernels.monarch import filters, tables
 from genoconv.kernels.monarch.backward_kernels import (
     blocks_backward_kernel,
+    factor_kernel,
     inner_backward_kernel,
     loudness_kernel,
 )
-from genoconv.kernels.monarch.filters import GAIN
 from genoconv.kernels.monarch.launch import PLANE_BYTES, OuterTiles, common_unit, middle, portion, unit_stride
 from genoconv.kernels.monarch.passes_kernels import outer_forward_kernel, outer_inverse_kernel
-from genoconv.kernels.monarch.plan import Plan, candidates, cost
+from genoconv.kernels.monarch.plan import H200, Plan, candidates, cost
 
+# Time of the backward kernels by length of a block or row, in forward ones (H200), where two outer passes and their
+# inverses count as one: 64 x 16 10.2 ps a sample, 64 x 32 10.0, 64 x 64 22.9; rows 10.8 and 20.1.
+_BLOCKS = {1024: 1.4, 2048: 1.6, 4096: 2.7}
+_INNER = {2048: 1.2, 4096: 2.0}
 # Programs that fill a GPU several times over.
 _PROGRAMS = 132 * 8
 # Of the mean of |g| over a row, and of its largest value, after scaling to float16: the mean as the kernels expect it
@@ -39,7 +43,12 @@ class Gradients:
 def choose(batch: int, channels: int, length: int) -> Plan:
     """The cheapest plan for gradients: of those that transform a whole signal at once."""
     plans = [p for p in candidates(length, length) if p.method == "passes" or (p.method == "blocks" and not p.history)]
-    return min(plans, key=lambda plan: cost(plan, batch, channels, length, length))
+    rates = replace(
+        H200,
+        blocks={size: rate * _BLOCKS[size] for size, rate in H200.blocks.items()},
+        inner={size: rate * _INNER[size] for size, rate in H200.inner.items()},
+    )
+    return min(plans, key=lambda plan: cost(plan, batch, channels, length, length, rates))
 
 
 class _Operands:
@@ -98,7 +107,6 @@ def gradients(
     """
     x = _Operands(u, dy, skip, in_gate, out_gate)
     dtaps = _blocks(x, plan, data, scale, taps) if plan.method == "blocks" else _passes(x, plan, data, scale, taps)
-    dtaps /= x.factor[:, None]
     return Gradients(
         x.du,
         dtaps,
@@ -110,19 +118,20 @@ def gradients(
 
 
 def _factor(dy: Tensor, gate: Tensor | None) -> Tensor:
-    """For each channel the power of two (H,) that makes dy * gate as loud as float16 likes it."""
+    """For each channel the power of two (H,) that makes g = dy * gate as loud as float16 likes it."""
     B, H, L = dy.shape
     size, steps = (1024, 4) if L > 1024 else (max(16, triton.next_power_of_2(L)), 1)
     programs = triton.cdiv(L, size * steps)
-    sums, most = torch.empty(2, B, H, programs, device=dy.device).unbind()
+    loudness = torch.empty(H, 2, B, programs, device=dy.device)
     other = dy if gate is None else gate
     loudness_kernel[(programs, H, B)](
-        dy, other, sums, most, *dy.stride()[:2], *other.stride()[:2], H, L,
+        dy, other, loudness, *dy.stride()[:2], *other.stride()[:2], B, L,
         SIZE=size, STEPS=steps, GATED=gate is not None,
     )  # fmt: skip
-    mean, largest = sums.sum(-1).amax(0) / L, most.amax((0, 2))
-    wanted = torch.minimum(_LOUDEST_MEAN / mean, _LOUDEST / largest)
-    return torch.exp2(torch.log2(wanted).floor().clamp(-96.0, 96.0))
+    factor = torch.empty(H, device=dy.device)
+    width = min(1024, triton.next_power_of_2(programs))
+    factor_kernel[(H,)](loudness, factor, B, programs, L * _LOUDEST_MEAN, _LOUDEST, ROWS=1024 // width, SIZE=width)
+    return factor
 
 
 def _blocks(x: _Operands, plan: Plan, data: Tensor, scale: Tensor, taps: int) -> Tensor:
@@ -138,9 +147,9 @@ def _blocks(x: _Operands, plan: Plan, data: Tensor, scale: Tensor, taps: int) ->
         tables.shifted_dft_matrix(n1, device), tables.block_twiddle(n1, n2, device), tables.dft_matrix(n2, device),
         *x.strides("u", "in_gate", "out_gate", "dy", "du"), B, H, x.length, steps,
         N1=n1, N2=n2, UNIT=x.unit, IN_GATED=x.in_gated, OUT_GATED=x.out_gated, SKIP=x.skip is not None,
-        num_warps=4,
+        num_warps=4, **({"maxnreg": 168} if n2 == 16 else {}),
     )  # fmt: skip
-    return _filters_gradient(product, plan, taps)
+    return filters.gradient(product, plan, taps, x.factor)
 
 
 def _passes(x: _Operands, plan: Plan, data: Tensor, scale: Tensor, taps: int) -> Tensor:
@@ -149,12 +158,12 @@ def _passes(x: _Operands, plan: Plan, data: Tensor, scale: Tensor, taps: int) ->
     group = max(1, min(H, PLANE_BYTES // ((B + 1) * plan.n * 8)))
     skip = scale if x.skip is None else x.skip / scale
     planes = torch.empty(2, 2, group * B * plan.n, dtype=torch.float16, device=x.u.device)
-    dtaps = torch.empty(H, taps, device=x.u.device)
+    lags = []
     for first in range(0, H, group):
         channels = min(group, H - first)
         product = _pass_through(x, plan, data, scale, skip, planes, first, channels)
-        dtaps[first : first + channels] = _filters_gradient(product, plan, taps)
-    return dtaps
+        lags.append(filters.gradient(product, plan, taps, x.factor[first : first + channels]))
+    return lags[0] if len(lags) == 1 else torch.cat(lags)
 
 
 def _pass_through(
@@ -210,19 +219,6 @@ def _inner(x: _Operands, plan: Plan, data: Tensor, skip: Tensor, planes: Tensor,
         *planes[0], *planes[1], product, data, skip,
         tables.dft_matrix(inner[0], device), tables.dft_matrix(inner[1], device), tables.inner_twiddle(*inner, device),
         B, rows, first, each, steps, stretches,
-        N1=inner[0], N2=inner[1], GAIN=GAIN, SKIP=x.skip is not None, RESULT=x.out_gated, num_warps=4,
+        N1=inner[0], N2=inner[1], GAIN=filters.GAIN, SKIP=x.skip is not None, RESULT=x.out_gated, num_warps=4,
     )  # fmt: skip
     return product
-
-
-def _filters_gradient(product: Tensor, plan: Plan, taps: int) -> Tensor:
-    """Products of unitary spectra in the kernels' order, (parts, H, ..., 2, P), back to lags: (H, taps) float32."""
-    product = product.sum(0) if len(product) > 1 else product[0]
-    H = product.shape[0]
-    product = product.view(H, -1, 2, prod(plan.factors[-2:])).transpose(1, 2).reshape(H, 2, *plan.factors)
-    natural = product.permute(0, *range(product.ndim - 1, 0, -1))  # (H, last factor, ..., first factor, 2)
-    z = torch.fft.ifft(torch.view_as_complex(natural.contiguous()).view(H, plan.n), norm="forward")[:, :taps]
-    k = torch.arange(taps, dtype=torch.float64, device=z.device)
-    turn = tables.turns(tables.SHIFT * k / plan.n).to(torch.complex64)
-    lags: Tensor = z.real * turn.real - z.imag * turn.imag
-    return lags

@@ -9,22 +9,22 @@ import triton
 import triton.language as tl
 
 from genoconv.kernels.monarch.pieces import (
+    gated,
     left_product,
-    load_gated,
-    load_scaled,
     multiply,
     multiply_conjugate,
     right_product,
+    scaled,
     store_gated,
 )
 
 
 @triton.jit
 def loudness_kernel(
-    dy_ptr, gate_ptr, sum_ptr, most_ptr, d_b, d_h, o_b, o_h, H, L, SIZE: tl.constexpr, STEPS: tl.constexpr,
+    dy_ptr, gate_ptr, loudness_ptr, d_b, d_h, o_b, o_h, B, L, SIZE: tl.constexpr, STEPS: tl.constexpr,
     GATED: tl.constexpr,
 ):  # fmt: skip
-    """Sum and largest of |dy * gate| over SIZE * STEPS samples of row (b, h), into (B, H, programs)."""
+    """Sum and largest of |dy * gate| over SIZE * STEPS samples of row (b, h), into (H, 2, B, programs)."""
     i_c = tl.program_id(0)
     h = tl.program_id(1).to(tl.int64)
     b = tl.program_id(2).to(tl.int64)
@@ -37,9 +37,42 @@ def loudness_kernel(
             g *= tl.load(gate_ptr + b * o_b + h * o_h + o, mask=o < L, other=0.0).to(tl.float32)
         total += tl.abs(g)
         most = tl.maximum(most, tl.abs(g))
-    at = (b * H + h) * tl.num_programs(0) + i_c
-    tl.store(sum_ptr + at, tl.sum(total, axis=0))
-    tl.store(most_ptr + at, tl.max(most, axis=0))
+    at = (h * 2 * B + b) * tl.num_programs(0) + i_c
+    tl.store(loudness_ptr + at, tl.sum(total, axis=0))
+    tl.store(loudness_ptr + at + B * tl.num_programs(0), tl.max(most, axis=0))
+
+
+@triton.jit
+def factor_kernel(loudness_ptr, factor_ptr, B, PARTS, MEAN, LARGEST, ROWS: tl.constexpr, SIZE: tl.constexpr):
+    """The power of two for each channel that brings every row's sum under MEAN and every sample under LARGEST, (H,).
+
+    What `loudness_kernel` found, (H, 2, B, PARTS), decides; silence takes 2^96.
+    """
+    h = tl.program_id(0).to(tl.int64)
+    o_b = tl.arange(0, ROWS)[:, None]
+    o_p = tl.arange(0, SIZE)[None, :]
+    most = tl.zeros((ROWS, SIZE), dtype=tl.float32)
+    loudest = 0.0
+    for b in range(0, B, ROWS):
+        total = tl.zeros((ROWS, SIZE), dtype=tl.float32)
+        for first in range(0, PARTS, SIZE):
+            at = loudness_ptr + (h * 2 * B + b + o_b) * PARTS + first + o_p
+            mask = (b + o_b < B) & (first + o_p < PARTS)
+            total += tl.load(at, mask=mask, other=0.0)
+            most = tl.maximum(most, tl.load(at + B * PARTS, mask=mask, other=0.0))
+        loudest = tl.maximum(loudest, tl.max(tl.sum(total, axis=1), axis=0))
+    wanted = tl.minimum(MEAN / loudest, LARGEST / tl.max(tl.max(most, axis=1), axis=0))
+    wanted = tl.minimum(tl.maximum(wanted, 2.0**-96), 2.0**96)
+    tl.store(factor_ptr + h, (wanted.to(tl.int32, bitcast=True) & 0x7F800000).to(tl.float32, bitcast=True))
+
+
+@triton.jit
+def _load(x_ptr, gate_ptr, x_b, x_h, g_b, g_h, b, h, o, L, UNIT: tl.constexpr, GATED: tl.constexpr):
+    """Row (b, h) of some signals, and of their gate (the signals again if there is none)."""
+    mask = o < L * UNIT
+    b = b.to(tl.int64)
+    x = tl.load(x_ptr + (b * x_b + h * x_h) * UNIT + o, mask=mask, other=0.0)
+    return x, tl.load(gate_ptr + (b * g_b + h * g_h) * UNIT + o, mask=mask, other=0.0) if GATED else x
 
 
 @triton.jit
@@ -78,15 +111,21 @@ def blocks_backward_kernel(
     skip = tl.load(skip_ptr + h).to(tl.float32) / scale if SKIP else 0.0
     pr = tl.zeros((N1, N2), dtype=tl.float32)
     pi = tl.zeros((N1, N2), dtype=tl.float32)
-    for step in tl.range(0, tl.minimum(STEPS, B - i_c * STEPS), num_stages=1):
-        b = (i_c * STEPS + step).to(tl.int64)
+    # The next row is on its way while this one is worked on (10.0 against 11.9 ps a sample at 64 x 32, H200).
+    begin = i_c * STEPS
+    next_u, next_in = _load(u_ptr, in_gate_ptr, u_b, u_h, i_b, i_h, begin, h, o_p, L, UNIT, IN_GATED)
+    next_d, next_out = _load(dy_ptr, out_gate_ptr, d_b, d_h, o_b, o_h, begin, h, o_p, L, UNIT, OUT_GATED)
+    for step in tl.range(0, tl.minimum(STEPS, B - begin), num_stages=1):
+        b = (begin + step).to(tl.int64)
         o_u = (b * u_b + h * u_h) * UNIT + o_p
         o_in = (b * i_b + h * i_h) * UNIT + o_p
-        o_out = (b * o_b + h * o_h) * UNIT + o_p
         o_d = (b * d_b + h * d_h) * UNIT + o_p
         o_y = (b * y_b + h * y_h) * UNIT + o_p
-        x = load_gated(u_ptr, in_gate_ptr, o_u, o_in, mask, IN_GATED)
-        g = load_scaled(dy_ptr, out_gate_ptr, o_d, o_out, mask, factor, OUT_GATED)
+        x = gated(next_u, next_in, IN_GATED)
+        g = scaled(next_d, next_out, factor, OUT_GATED)
+        n = tl.minimum(begin + step + 1, B - 1)
+        next_u, next_in = _load(u_ptr, in_gate_ptr, u_b, u_h, i_b, i_h, n, h, o_p, L, UNIT, IN_GATED)
+        next_d, next_out = _load(dy_ptr, out_gate_ptr, d_b, d_h, o_b, o_h, n, h, o_p, L, UNIT, OUT_GATED)
         br, bi = multiply(tl.dot(f1r, x), tl.dot(f1i, x), tr, ti)
         xr, xi = right_product(br, bi, c, s, m)
         xr = xr.to(tl.float16)
@@ -151,7 +190,12 @@ def inner_backward_kernel(
         pi = tl.zeros((N1, N2), dtype=tl.float32)
         for row in tl.range(0, tl.minimum(ROWS, B - i_b * ROWS), num_stages=1):
             o_z = ((h * B + i_b * ROWS + row).to(tl.int64) * NJ + hj % NJ) * P + o_p
-            ar, ai = left_product(c1, s1, m1, tl.load(x_real_ptr + o_z), tl.load(x_imaginary_ptr + o_z))
+            zr = tl.load(x_real_ptr + o_z)
+            zi = tl.load(x_imaginary_ptr + o_z)
+            # Needed later, but on its way from now on (10.8 against 11.5 ps a sample at 64 x 32, H200).
+            wr = tl.load(g_real_ptr + o_z)
+            wi = tl.load(g_imaginary_ptr + o_z)
+            ar, ai = left_product(c1, s1, m1, zr, zi)
             br, bi = multiply(ar, ai, tr, ti)
             xr, xi = right_product(br, bi, c2, s2, m2)
             xr = xr.to(tl.float16)
@@ -167,7 +211,7 @@ def inner_backward_kernel(
                 er, ei = left_product(c1, m1, s1, er, ei)
                 tl.store(x_real_ptr + o_z, er.to(tl.float16))
                 tl.store(x_imaginary_ptr + o_z, ei.to(tl.float16))
-            ar, ai = left_product(c1, s1, m1, tl.load(g_real_ptr + o_z), tl.load(g_imaginary_ptr + o_z))
+            ar, ai = left_product(c1, s1, m1, wr, wi)
             br, bi = multiply(ar, ai, tr, ti)
             gr, gi = right_product(br, bi, c2, s2, m2)
             er, ei = multiply_conjugate(gr, gi, xr.to(tl.float32), xi.to(tl.float32))

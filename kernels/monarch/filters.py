@@ -1,12 +1,11 @@
 """Filters in the form in which the kernels read them: float16, in the kernels' own order, each with its scale."""
 
-from itertools import pairwise
+from math import prod
 
 import torch
 from torch import Tensor
 
 from genoconv.kernels.monarch.plan import Plan
-from genoconv.kernels.monarch.tables import SHIFT, turns
 
 # The spectrum of rows is stored larger by this factor than it is used: otherwise the smallest bins of the model's
 # filters (1e-6 of the largest at a million taps) would sink below float16's range.
@@ -16,6 +15,8 @@ GAIN = 64.0
 _ROOM = 2.0**13
 # Samples of filters transformed at a time.
 _STEP = 1 << 26
+# Bins, or taps, that a program of the packing kernels handles.
+_BINS, _TAPS = 2048, 1024
 
 
 def prepare(taps: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -27,9 +28,38 @@ def prepare(taps: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     """
     if plan.method == "direct":
         return _shifted_copies(taps)
-    step = max(1, _STEP // max(plan.n * (plan.history + 1), 1))
-    parts = [_spectrum(taps[h : h + step], plan) for h in range(0, taps.shape[0], step)]
-    return torch.cat([data for data, _ in parts]), torch.cat([scale for _, scale in parts])
+    H, parts = taps.shape[0], plan.history + 1
+    inner = plan.factors[-2:]
+    data = torch.empty(H, parts, plan.n // prod(inner), 2, *inner, dtype=torch.float16, device=taps.device)
+    scale = torch.empty(H, device=taps.device)
+    step = max(1, _STEP // (plan.n * parts))
+    for h in range(0, H, step):
+        _spectrum(taps[h : h + step], plan, data[h : h + step], scale[h : h + step])
+    return data.flatten(1, 2), scale
+
+
+def gradient(product: Tensor, plan: Plan, taps: int, factor: Tensor) -> Tensor:
+    """Brings gradients of spectra back to filters.
+
+    Args:
+        product: Sums of gradient times conjugate signal, unitary spectra in the kernels' order, (parts, H, ...)
+            float32; the parts are added up.
+        plan: Whose kernels they come from.
+        taps: Taps to give, K.
+        factor: (H,) float32, taken back from the result.
+
+    Returns:
+        (H, K) float32.
+    """
+    from genoconv.kernels.monarch.filters_kernels import turn_back_kernel, unpack_kernel
+
+    parts, H = product.shape[:2]
+    z = torch.empty(H, plan.n, dtype=torch.complex64, device=product.device)
+    unpack_kernel[_grid(plan, H)](product, torch.view_as_real(z), parts, *_order(plan), num_warps=4)
+    z = torch.fft.ifft(z, norm="forward")
+    lags = torch.empty(H, taps, device=product.device)
+    turn_back_kernel[(-(-taps // _TAPS), H)](torch.view_as_real(z), lags, factor, taps, plan.n, SIZE=_TAPS)
+    return lags
 
 
 def direct_width(taps: int, samples: int, step: int) -> int:
@@ -52,37 +82,34 @@ def _shifted_copies(taps: Tensor) -> tuple[Tensor, Tensor]:
     return data, (1.0 / scale).float()
 
 
-def _spectrum(taps: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
-    H = taps.shape[0]
-    if plan.method == "blocks":
-        parts = [_transform(taps[:, d * plan.n : (d + 1) * plan.n], plan.n) for d in range(plan.history + 1)]
-        # The part for the block d before: its own filter block, and the wrapped half of the previous filter block.
-        z = torch.stack([parts[0]] + [b - 1j * a for a, b in pairwise(parts)], 1)
-        n1, n2 = plan.factors
-        z = z.view(H, -1, n2, n1).transpose(2, 3)  # (H, parts, N1, N2)
-        gain = 1.0
-    else:
-        z = _transform(taps, plan.n).view(H, *reversed(plan.factors))
-        z = z.permute(0, *range(z.ndim - 1, 0, -1)).reshape(H, -1, *plan.factors[-2:])  # (H, outer, N1, N2)
-        gain = GAIN
-    largest = torch.view_as_real(z).abs().flatten(1).amax(1).double().clamp(min=1.0)
-    scale = _power_of_two(_ROOM / plan.n**0.5 / largest)
-    data = torch.empty(H, z.shape[1], 2, *z.shape[2:], dtype=torch.float16, device=taps.device)
-    factor = (scale * gain).to(z.real.dtype).view(H, 1, 1, 1)
-    data[:, :, 0] = z.real * factor
-    data[:, :, 1] = z.imag * factor
-    return data, (1.0 / scale).float()
+def _spectrum(taps: Tensor, plan: Plan, data: Tensor, scale: Tensor) -> None:
+    """Transforms a few filters (H, K) into data (H, parts, ...) and scale (H,)."""
+    from genoconv.kernels.monarch.filters_kernels import pack_kernel, turn_kernel
 
-
-def _transform(taps: Tensor, n: int) -> Tensor:
-    """The quarter-shifted DFT of filters (H, K <= n) over n samples, (H, n) complex; K = 0 gives zeros."""
-    dtype = torch.complex128 if taps.dtype == torch.float64 else torch.complex64
-    k = torch.arange(taps.shape[1], dtype=torch.float64, device=taps.device)
-    return (
-        torch.fft.fft(taps.to(dtype) * turns(-SHIFT * k / n).to(dtype), n=n)
-        if taps.shape[1]
-        else torch.zeros(taps.shape[0], n, dtype=dtype, device=taps.device)
+    H, parts = data.shape[:2]
+    z = torch.empty(H, parts, plan.n, dtype=torch.complex64, device=taps.device)
+    turn_kernel[(-(-plan.n // _TAPS), H, parts)](
+        taps, torch.view_as_real(z), *taps.stride(), taps.shape[1], plan.n, SIZE=_TAPS
     )
+    z = torch.fft.fft(z)
+    if parts > 1:
+        # The part for the block d before: its own filter block, and the wrapped half of the previous filter block.
+        z[:, 1:] = z[:, 1:] - 1j * z[:, :-1]
+    most = torch.linalg.vector_norm(torch.view_as_real(z).flatten(1), float("inf"), dim=1)
+    gain = 1.0 if plan.method == "blocks" else GAIN
+    pack_kernel[(*_grid(plan, H), parts)](
+        torch.view_as_real(z), most, data, scale, _ROOM / plan.n**0.5, gain, parts, *_order(plan), num_warps=4
+    )
+
+
+def _grid(plan: Plan, channels: int) -> tuple[int, int]:
+    return -(-plan.n // _BINS), channels
+
+
+def _order(plan: Plan) -> tuple[int, int, int, int, int, int]:
+    """What the packing kernels ask of a plan: F0, F1, N1, REST, N2, SIZE."""
+    first, second, n1, n2 = (*plan.factors[:-2], 1, 1)[:2] + plan.factors[-2:]
+    return first, second, n1, plan.n // n2, n2, _BINS // n2
 
 
 def _power_of_two(x: Tensor) -> Tensor:

@@ -54,12 +54,20 @@ def load_gated(u_ptr, gate_ptr, o_u, o_gate, mask, GATED: tl.constexpr):
 
 
 @triton.jit
+def scaled(u, gate, factor, GATED: tl.constexpr):
+    """Signal times gate (or signal alone) times factor as float16, not rounded before."""
+    u = u.to(tl.float32) * factor
+    if GATED:
+        u *= gate.to(tl.float32)
+    return u.to(tl.float16)
+
+
+@triton.jit
 def load_scaled(u_ptr, gate_ptr, o_u, o_gate, mask, factor, GATED: tl.constexpr):
     """Signal times gate times factor as float16, not rounded before; zero where masked."""
-    u = tl.load(u_ptr + o_u, mask=mask, other=0.0).to(tl.float32)
-    if GATED:
-        u *= tl.load(gate_ptr + o_gate, mask=mask, other=0.0).to(tl.float32)
-    return (u * factor).to(tl.float16)
+    u = tl.load(u_ptr + o_u, mask=mask, other=0.0)
+    gate = tl.load(gate_ptr + o_gate, mask=mask, other=0.0) if GATED else u
+    return scaled(u, gate, factor, GATED)
 
 
 @triton.jit

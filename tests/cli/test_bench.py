@@ -15,13 +15,6 @@ def test_table_and_csv(genoconv: Any, tmp_path: Path) -> None:
     assert [row.split(",")[0] for row in table.read_text().splitlines()] == ["length", "64", "5000"]
 
 
-def test_sparse_beside_dense(genoconv: Any) -> None:
-    done = genoconv("bench", "conv", "--device", "cpu", "--lengths", "5000", "--frequency-sparsity", "0.75")
-    assert done.code == 0
-    assert "1/3: " in done.out
-    assert "x dense" in done.out
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -30,7 +23,6 @@ def test_sparse_beside_dense(genoconv: Any) -> None:
         (("conv", "--device", "cpu", "--dtype", "float16"), 2, "GPU only"),
         (("conv", "--dtype", "int8"), 2, "--dtype is one of"),
         (("conv", "--filters", "square"), 2, "--filters is random or smooth"),
-        (("conv", "--frequency-sparsity", "0.5"), 2, "--frequency-sparsity is 0 or from 0.6 to"),
         (("plan", "--device", "cpu"), 4, "plans to compare"),
     ],
 )

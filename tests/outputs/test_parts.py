@@ -77,19 +77,6 @@ def test_any_order_comes_back_in_order(
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.h5", "out.tokens.h5"]
 
 
-def test_a_row_that_no_part_holds_is_no_row_of_zeros(tmp_path: Path) -> None:
-    with Parts(tmp_path / "out.h5") as parts:
-        mine = writer(parts)
-        mine.add(np.array([0, 1, 3]), {KEY: numbers(np.array([0, 1, 3]))})
-        mine.commit()
-        parts.refresh()
-        store = EmbeddingWriter(
-            tmp_path / "x.h5", ids=list("abcd"), d_model=WIDTH, poolings=["mean"], layers=[1], obs={}
-        )
-        with store, pytest.raises(ValueError, match="row 2"):
-            copy_matrices(parts.list(), np.arange(4), [KEY], store)
-
-
 def test_a_part_is_an_ordinary_npz(tmp_path: Path) -> None:
     with Parts(tmp_path / "out.h5") as parts:
         mine = writer(parts)
