@@ -34,10 +34,11 @@ def conv(
     filters: Annotated[
         str, typer.Option("--filters", metavar="random|smooth", help="Decaying noise, or slow waves as models have.")
     ] = "random",
+    backward: Annotated[bool, typer.Option("--backward", help="The gradients of all operands instead.")] = False,
     csv: Csv = None,
 ) -> None:
     """Check the gated convolution against float64, then time it beside torch.fft and a plain copy."""
-    from genoconv.kernels import benchmark
+    from genoconv.kernels import backward_benchmark, benchmark
 
     place, numbers = _place(device), _lengths(lengths)
     kind, chosen = _dtype(dtype, place.type), _filters(filters)
@@ -45,7 +46,7 @@ def conv(
     print(f"{'length':>9} {'B':>3} {'H':>4}  {'plan':26} {'ms':>9} {'x copy':>7} {'torch':>7} {'error':>8} {'MiB':>8}")
     rows = []
     for batch, channels, length in benchmark.shapes(place, numbers):
-        row = benchmark.measure(
+        row = (backward_benchmark if backward else benchmark).measure(
             batch, channels, length, taps=min(taps or length, length), dtype=kind, device=place, filters=chosen
         )
         rows.append(row)

@@ -111,7 +111,7 @@ def measure(
     Raises:
         BenchmarkError: The result is not within `BOUNDS`.
     """
-    case = _operands(batch, channels, length, taps, dtype, device, filters)
+    case = operands(batch, channels, length, taps, dtype, device, filters)
     weights = case.pop("taps")
     spectrum = prepare(weights, length, dtype=dtype, batch=batch)
     out = torch.full_like(case["u"], float("nan"))
@@ -119,11 +119,11 @@ def measure(
     if not error <= BOUNDS[dtype]:
         raise BenchmarkError(f"length {length}, {spectrum.plan or 'torch'}: relative error {error:.2e}")
     ms = _milliseconds(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device)
-    mib = _peak_mib(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device) + spectrum.nbytes / 2**20
+    mib = peak_mib(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device) + spectrum.nbytes / 2**20
     transform = torch.fft.rfft(weights.float(), 2 * length)
-    torch_ms = _milliseconds(lambda: _plain_torch(case, transform), device)
-    torch_mib = _peak_mib(lambda: _plain_torch(case, transform), device) + transform.nbytes / 2**20
-    copy_ms = _copy_milliseconds(case["u"], case["in_gate"], out, device)
+    torch_ms = _milliseconds(lambda: plain_torch(case, transform), device)
+    torch_mib = peak_mib(lambda: plain_torch(case, transform), device) + transform.nbytes / 2**20
+    copy_ms = copy_milliseconds(case["u"], case["in_gate"], out, device)
     return Measurement(
         length=length, batch=batch, channels=channels, taps=taps, dtype=str(dtype).removeprefix("torch."),
         filters=filters, backend=backend_for(device, dtype), plan=_plan_name(spectrum), ms=ms, torch_ms=torch_ms,
@@ -135,7 +135,7 @@ def measure_plans(
     batch: int, channels: int, length: int, *, taps: int, device: torch.device, dtype: torch.dtype = torch.float16
 ) -> PlanMeasurement:
     """Times every plan for one convolution."""
-    case = _operands(batch, channels, length, taps, dtype, device, "random")
+    case = operands(batch, channels, length, taps, dtype, device, "random")
     weights = case.pop("taps")
     out = torch.empty_like(case["u"])
 
@@ -167,9 +167,10 @@ def machine(device: torch.device) -> dict[str, str]:
     return {"device": name, "torch": torch.__version__, "triton": triton}
 
 
-def _operands(
+def operands(
     B: int, H: int, L: int, K: int, dtype: torch.dtype, device: torch.device, filters: Filters
 ) -> dict[str, Any]:
+    """Fresh signals, gates, filters and skip terms, by name; the same for the same length."""
     generator = torch.Generator(device).manual_seed(L)
 
     def draw(*shape: int) -> Tensor:
@@ -197,7 +198,7 @@ def _smooth_filters(draw: Callable[..., Tensor], H: int, K: int) -> Tensor:
     return waves * (torch.exp(-decay * t) + 0.05)
 
 
-def _plain_torch(case: dict[str, Any], transform: Tensor) -> Tensor:
+def plain_torch(case: dict[str, Any], transform: Tensor) -> Tensor:
     """What one writes without this package."""
     L = case["u"].shape[-1]
     x = case["u"].float() * case["in_gate"].float()
@@ -216,17 +217,19 @@ def _errors(result: Tensor, weights: Tensor, case: dict[str, Any]) -> tuple[floa
             at = (slice(b, b + 1), slice(h, h + 1))
             signals = {k: t[at] if t.ndim == 3 else t[h : h + 1] for k, t in case.items()}
             expected = reference.fftconv(taps=weights[h : h + 1], **signals)
-            worst = max(worst, _relative(result[at].double(), expected))
-            worst_fine = max(worst_fine, _relative(_fine(result[at].double()), _fine(expected)))
+            worst = max(worst, relative(result[at].double(), expected))
+            worst_fine = max(worst_fine, relative(fine(result[at].double()), fine(expected)))
     return worst, worst_fine
 
 
-def _fine(y: Tensor) -> Tensor:
+def fine(y: Tensor) -> Tensor:
+    """The samples with their running mean taken off."""
     window = min(_SMOOTHED, y.shape[-1])
     return y - torch.nn.functional.avg_pool1d(y, window, 1, window // 2, count_include_pad=False)[..., : y.shape[-1]]
 
 
-def _relative(result: Tensor, expected: Tensor) -> float:
+def relative(result: Tensor, expected: Tensor) -> float:
+    """The relative L2 error."""
     return float((result - expected).norm() / expected.norm())
 
 
@@ -234,30 +237,32 @@ def _milliseconds(run: Callable[[], object], device: torch.device) -> float:
     """Median time of a call: on a GPU of its kernels alone (a CUDA graph), after a first call has compiled them."""
     run()
     if device.type != "cuda":
-        return median(_clock(run) for _ in range(5))
+        return median(clock(run) for _ in range(5))
     torch.cuda.synchronize(device)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         run()
-    return median(_events(graph.replay, device) for _ in range(9))
+    return median(events(graph.replay, device) for _ in range(9))
 
 
-def _copy_milliseconds(a: Tensor, b: Tensor, out: Tensor, device: torch.device) -> float:
+def copy_milliseconds(a: Tensor, b: Tensor, out: Tensor, device: torch.device) -> float:
     """Two tensors read and two written: by copies and by a kernel, in a graph and, on a GPU, without."""
     ways = [lambda: (out.copy_(a), out.copy_(b)), lambda: (torch.neg(a, out=out), torch.neg(b, out=out))]
     times = [_milliseconds(way, device) for way in ways]
     if device.type == "cuda":
-        times += [median(_events(way, device) for _ in range(9)) for way in ways]
+        times += [median(events(way, device) for _ in range(9)) for way in ways]
     return min(times)
 
 
-def _clock(run: Callable[[], object]) -> float:
+def clock(run: Callable[[], object]) -> float:
+    """Milliseconds of one call."""
     start = time.perf_counter()
     run()
     return (time.perf_counter() - start) * 1e3
 
 
-def _events(run: Callable[[], object], device: torch.device) -> float:
+def events(run: Callable[[], object], device: torch.device) -> float:
+    """Milliseconds that a GPU takes for one call."""
     start, end = _Event(enable_timing=True), _Event(enable_timing=True)
     start.record()
     run()
@@ -266,7 +271,7 @@ def _events(run: Callable[[], object], device: torch.device) -> float:
     return float(start.elapsed_time(end))
 
 
-def _peak_mib(run: Callable[[], object], device: torch.device) -> float:
+def peak_mib(run: Callable[[], object], device: torch.device) -> float:
     """Memory that a call takes beside what there is; 0 where it cannot be measured."""
     if device.type != "cuda":
         return 0.0

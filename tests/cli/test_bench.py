@@ -15,6 +15,12 @@ def test_table_and_csv(genoconv: Any, tmp_path: Path) -> None:
     assert [row.split(",")[0] for row in table.read_text().splitlines()] == ["length", "64", "5000"]
 
 
+def test_gradients(genoconv: Any) -> None:
+    done = genoconv("bench", "conv", "--backward", "--device", "cpu", "--lengths", "100")
+    assert done.code == 0
+    assert "rfft" in done.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

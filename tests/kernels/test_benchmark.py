@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genoconv.kernels import benchmark
+from genoconv.kernels import backward_benchmark, benchmark
 from genoconv.kernels.fftconv import fftconv
 
 CPU = torch.device("cpu")
@@ -32,6 +32,17 @@ def test_wrong_results_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "fftconv", lambda **operands: fftconv(**operands) * 1.001)
     with pytest.raises(benchmark.BenchmarkError, match="relative error"):
         benchmark.measure(1, 1, 100, taps=100, dtype=torch.float32, device=CPU)
+
+
+def test_gradients_are_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = backward_benchmark.measure(2, 3, 700, taps=300, dtype=torch.float32, device=CPU)
+    assert 0.0 < row.error < 1e-5
+    assert 0.0 < row.fine_error < 1e-4
+    assert row.plan == "rfft"
+    assert min(row.ms, row.torch_ms, row.copy_ms) > 0.0
+    monkeypatch.setattr(backward_benchmark, "fftconv", lambda **operands: fftconv(**operands) * 1.001)
+    with pytest.raises(benchmark.BenchmarkError, match="gradients at length 100: relative error"):
+        backward_benchmark.measure(1, 1, 100, taps=100, dtype=torch.float32, device=CPU)
 
 
 def test_shapes_have_the_lengths_asked_for() -> None:
