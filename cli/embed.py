@@ -24,6 +24,7 @@ class Pooling(StrEnum):
     MEAN = "mean"
     MAX = "max"
     LAST = "last"
+    SITE = "site"
 
 
 class Duplicates(StrEnum):
@@ -73,8 +74,14 @@ def embed(
     pool: Annotated[
         list[Pooling] | None,
         typer.Option(
-            "--pool", help="How a record becomes one row; repeatable, the first is X of the file. [default: mean]"
+            "--pool",
+            help="How a record becomes one row; repeatable, the first is X of the file. last: the last base; site: one "
+            "base, the states of both strands side by side. [default: mean]",
         ),
+    ] = None,
+    site: Annotated[
+        int | None,
+        typer.Option("--site", min=1, metavar="N", help="The base that --pool site takes. [default: the middle one]"),
     ] = None,
     layer: Annotated[
         list[int] | None,
@@ -160,6 +167,7 @@ def embed(
     from genoconv.runs.signals import stop_on_signals
 
     settings = EmbedSettings(
+        site=site,
         filter_length=filter_length,
         dtype=dtype.value,
         tokens=tokens,

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from genoconv.errors import GenoconvError, InputError, OutputError
+from genoconv.errors import GenoconvError, InputError, OutputError, UsageError
 from genoconv.inputs.batches import plan_units
 from genoconv.inputs.fasta import Record
 from genoconv.inputs.places import Region, parse_region, read_regions
 from genoconv.inputs.scan import scan
 from genoconv.model.names import resolve
 from genoconv.outputs.atomic import AtomicFile
-from genoconv.outputs.formats import predicted_bytes, predicted_token_bytes, tokens_path
+from genoconv.outputs.formats import predicted_bytes, predicted_token_bytes, tokens_path, total_width
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.inspection import read_info
 from genoconv.outputs.parts import Parts, parts_path
+from genoconv.outputs.pooling import SITE
 from genoconv.runs.assembly import assemble
-from genoconv.runs.compute import Done, Unit, failed_fast, make_engine, no_memory, work
+from genoconv.runs.compute import Done, Unit, failed_fast, make_engine, no_memory, no_site, work
 from genoconv.runs.devices import choose_devices, use_threads
 from genoconv.runs.job import EmbedSettings, Failure, Job, Summary
 from genoconv.runs.memory import fits, unit_budget
@@ -50,6 +51,8 @@ def prepare(
         UsageError: Settings that do not fit the model.
         EnvironmentProblem: The device is not there.
     """
+    if settings.site is not None and SITE not in settings.poolings:
+        raise UsageError("a site is given, but no pooling at a site", fix="add --pool site")
     use_threads(settings.threads)
     devices = choose_devices(settings.device)
     source = resolve(settings.model, report=tell, progress=tell is not None)
@@ -59,6 +62,9 @@ def prepare(
     failures = [Failure(bad.id, bad.where, bad.reason) for bad in found.failures]
     impossible = np.flatnonzero(~possible).tolist()
     failures += [no_memory(found.ids[row], int(found.lengths[row]), row) for row in impossible]
+    short = np.flatnonzero(found.lengths < (settings.site or 1)).tolist()
+    failures += [no_site(found.ids[row], int(found.lengths[row]), settings, row) for row in short if possible[row]]
+    possible[short] = False
     if not possible.any():
         first = f"; the first: {failures[0].where}: {failures[0].reason}" if failures else ""
         raise InputError(f"no record of the input can be embedded ({len(failures)} failed{first})")
@@ -249,8 +255,8 @@ def take(records: Iterator[tuple[int, Record]], rows: set[int]) -> dict[int, Rec
 def _needed(job: Job) -> int:
     """Bytes that the parts and the output need together."""
     width, settings, lengths = job.engine.model.config.d_model, job.settings, job.lengths
-    matrices = len(settings.poolings) * len(job.engine.layers)
-    needed = predicted_bytes(len(lengths), width, matrices=matrices, dtype=settings.dtype)
+    numbers = total_width(settings.poolings, job.engine.layers, width)
+    needed = predicted_bytes(len(lengths), numbers, dtype=settings.dtype)
     if settings.tokens:
         needed += predicted_token_bytes(int(lengths.sum()), len(lengths), width, dtype=settings.dtype)
     return 2 * needed

@@ -15,7 +15,7 @@ from genoconv.outputs import hdf5
 from genoconv.outputs.assembly import copy_matrices, copy_tokens
 from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.columns import join
-from genoconv.outputs.formats import ROW_COLUMN, tokens_path
+from genoconv.outputs.formats import ROW_COLUMN, row_width, tokens_path
 from genoconv.outputs.hdf5 import Array, Column
 from genoconv.outputs.shard_files import ShardFile
 from genoconv.outputs.store import EmbeddingWriter
@@ -77,14 +77,14 @@ def merge(output: Path, paths: Sequence[Path] = (), *, overwrite: bool = False) 
         rows = np.sort(np.concatenate([shard.rows for shard in shards]))
         described = joined_provenance(shards, seconds=time.monotonic() - start)
         dtype = np.dtype(described["settings"]["dtype"])
-        size_bytes = len(rows) * len(shards[0].keys) * shards[0].width * dtype.itemsize
+        numbers = sum(row_width(pooling, shards[0].d_model) for pooling, _ in shards[0].keys)
         write(shards, rows, described, output, overwrite=overwrite)
     return Merged(
         output=output,
         tokens=tokens_path(output) if described["settings"]["tokens"] else None,
         shards=found,
         records=len(rows),
-        size_bytes=size_bytes,
+        size_bytes=len(rows) * numbers * dtype.itemsize,
         seconds=time.monotonic() - start,
         failures=described["failures"],
     )
@@ -152,7 +152,7 @@ def write(
         name: hdf5.take(join([part[name] for part in parts]), order) for name in parts[0] if name != ROW_COLUMN
     }
     keys, settings = shards[0].keys, described["settings"]
-    names, width, dtype = [ids[place] for place in order], shards[0].width, settings["dtype"]
+    names, width, dtype = [ids[place] for place in order], shards[0].d_model, settings["dtype"]
     with ExitStack() as files:
         store = files.enter_context(
             EmbeddingWriter(

@@ -28,6 +28,7 @@ def work(tmp_path: Path, data: Path) -> Path:
     """A folder with the files that the examples speak of."""
     (tmp_path / "genes.fa").write_text(">one\nACGTACGTTGCA\n>two\nGGGTTTACAC\n")
     (tmp_path / "b.fa").write_text(">three\nTTGACA\n")
+    shutil.copy(tmp_path / "genes.fa", tmp_path / "sites.fa")
     for name in ("a.fa.gz", "reads.fa.gz"):
         (tmp_path / name).write_bytes(gzip.compress(b">four\nTATAAT\n>five\nCATG\n"))
     shutil.copy(data / "ecoli_20kb.fa", tmp_path / "genome.fa")

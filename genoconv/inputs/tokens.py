@@ -43,6 +43,13 @@ def encode(sequence: bytes) -> npt.NDArray[np.uint8]:
     return _TABLE[np.frombuffer(sequence, dtype=np.uint8)]
 
 
+def reverse_complement(tokens: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The other strand of rows of tokens, (..., L); everything but A C G T stays itself."""
+    first, last = VOCABULARY["A"], VOCABULARY["T"]
+    flipped = tokens[..., ::-1]
+    return np.where((flipped >= first) & (flipped <= last), first + last - flipped, flipped).astype(np.uint8)
+
+
 def pad_batch(rows: Sequence[npt.NDArray[np.uint8]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Stack token ids of different lengths; the model is causal, so pads on the right change no base.
 

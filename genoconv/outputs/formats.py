@@ -65,6 +65,16 @@ def matrix_name(pooling: str, layer: int, *, poolings: Sequence[str], layers: Se
     return f"obsm/{pooling}" if layer == layers[0] else f"obsm/{pooling}_layer_{layer}"
 
 
+def row_width(pooling: str, d_model: int) -> int:
+    """Numbers in a row: `site` holds the states of both strands, one behind the other."""
+    return 2 * d_model if pooling == "site" else d_model
+
+
+def total_width(poolings: Sequence[str], layers: Sequence[int], d_model: int) -> int:
+    """Numbers of a record in all matrices together."""
+    return len(layers) * sum(row_width(pooling, d_model) for pooling in poolings)
+
+
 def tokens_path(path: str | Path) -> Path:
     """The file of per-nucleotide embeddings that belongs to an embeddings file: genes.h5 -> genes.tokens.h5."""
     path = Path(path)
@@ -72,21 +82,19 @@ def tokens_path(path: str | Path) -> Path:
     return path.with_name(stem + TOKENS_SUFFIX)
 
 
-def predicted_bytes(records: int, d_model: int, *, matrices: int, dtype: str, id_bytes: int = 16) -> int:
+def predicted_bytes(records: int, width: int, *, dtype: str, id_bytes: int = 16) -> int:
     """The size of an embeddings file before it is written, to a few percent (matrices are not compressed).
 
     Args:
         records: Number of rows.
-        d_model: Width of a row.
-        matrices: Number of poolings times number of layers.
+        width: Numbers of a record in all matrices together.
         dtype: "f4" or "f2".
         id_bytes: Mean length of an id in bytes.
 
     Returns:
         Bytes on disk.
     """
-    matrix = _matrix_bytes(records, d_model, dtype, CHUNK_ROWS)
-    return matrices * matrix + records * (_RECORD_BYTES + id_bytes) + _FIXED_BYTES
+    return _matrix_bytes(records, width, dtype, CHUNK_ROWS) + records * (_RECORD_BYTES + id_bytes) + _FIXED_BYTES
 
 
 def predicted_token_bytes(bases: int, records: int, d_model: int, *, dtype: str, id_bytes: int = 16) -> int:

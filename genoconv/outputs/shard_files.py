@@ -56,9 +56,9 @@ class ShardFile:
             raise
 
     @property
-    def width(self) -> int:
-        """Numbers per row."""
-        return int(self._file["X"].shape[1])
+    def d_model(self) -> int:
+        """Width of the model."""
+        return int(self.provenance["model"]["config"]["d_model"])
 
     @property
     def keys(self) -> list[Key]:

@@ -11,7 +11,7 @@ import numpy as np
 from genoconv.errors import OutputError
 from genoconv.outputs import hdf5
 from genoconv.outputs.atomic import AtomicFile
-from genoconv.outputs.formats import CHUNK_ROWS, EMBEDDINGS, matrix_name, predicted_bytes
+from genoconv.outputs.formats import CHUNK_ROWS, EMBEDDINGS, matrix_name, predicted_bytes, row_width, total_width
 from genoconv.outputs.hdf5 import Array, Column
 from genoconv.outputs.values import check_dtype, to_stored
 from genoconv.outputs.verification import verify
@@ -30,7 +30,7 @@ class EmbeddingWriter:
     Args:
         path: The final name.
         ids: One text per record, in row order; any characters but NUL.
-        d_model: Width of a row.
+        d_model: Width of the model.
         poolings: The poolings to hold, the main one first.
         layers: The layers to hold, the main one first; counted from 0 (embedding), never negative.
         dtype: "f4" or "f2".
@@ -58,7 +58,7 @@ class EmbeddingWriter:
         self._ids = list(ids)
         self._obs = dict(obs)
         self._dtype = dtype
-        needed = predicted_bytes(len(self._ids), d_model, matrices=len(poolings) * len(layers), dtype=dtype)
+        needed = predicted_bytes(len(self._ids), total_width(poolings, layers, d_model), dtype=dtype)
         self._place = AtomicFile(path, overwrite=overwrite, needed_bytes=needed)
         self._matrices: dict[tuple[str, int], _Matrix] = {}
         try:
@@ -139,16 +139,16 @@ class EmbeddingWriter:
         hdf5.encode(file, "anndata", "0.1.0")
         hdf5.mark(file, EMBEDDINGS)
         hdf5.write_table(file, "obs", self._ids, self._obs)
-        hdf5.write_table(file, "var", [f"d{column}" for column in range(d_model)], {})
+        hdf5.write_table(file, "var", [f"d{column}" for column in range(row_width(poolings[0], d_model))], {})
         for name in ("layers", "obsm", "uns"):
             hdf5.write_mapping(file, name)
-        waiting_blocks = WAITING_BYTES // (BLOCK_ROWS * d_model * 4) // (len(poolings) * len(layers))
+        waiting_blocks = WAITING_BYTES // (BLOCK_ROWS * 4 * total_width(poolings, layers, d_model))
         for pooling in poolings:
             for layer in layers:
                 dataset = hdf5.write_matrix(
                     file,
                     matrix_name(pooling, layer, poolings=poolings, layers=layers),
-                    shape=(len(self._ids), d_model),
+                    shape=(len(self._ids), row_width(pooling, d_model)),
                     dtype=self._dtype,
                     chunk_rows=CHUNK_ROWS,
                     attributes={"pooling": pooling, "layer": layer},

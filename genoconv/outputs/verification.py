@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from genoconv.outputs import hdf5
-from genoconv.outputs.formats import EMBEDDINGS, TOKENS, FileFormat, tokens_path
+from genoconv.outputs.formats import EMBEDDINGS, TOKENS, FileFormat, row_width, tokens_path
 from genoconv.outputs.hdf5 import Array, Dataset, File, Group
 
 READ_BYTES = 32 << 20
@@ -179,8 +179,8 @@ def _sibling_findings(file: File, path: Path) -> Iterator[str]:
                 yield f"{path.name} beside it is not a per-nucleotide file"
             elif hdf5.read_texts(tokens["id"]) != hdf5.read_texts(file["obs/_index"]):
                 yield f"{path.name} beside it holds other records"
-            elif tokens["data"].shape[1] != file["X"].shape[1]:
-                yield f"{path.name} beside it has {tokens['data'].shape[1]} numbers per base, not {file['X'].shape[1]}"
+            elif row_width(str(file["X"].attrs["pooling"]), tokens["data"].shape[1]) != file["X"].shape[1]:
+                yield f"{path.name} beside it has {tokens['data'].shape[1]} numbers per base, X {file['X'].shape[1]}"
             else:
                 yield from _disagreements(file, tokens, path.name)
     except DAMAGE as error:

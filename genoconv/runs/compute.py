@@ -10,11 +10,12 @@ import torch
 
 from genoconv.errors import EnvironmentProblem, OutputError
 from genoconv.inputs.fasta import Record
-from genoconv.inputs.tokens import encode, pad_batch
+from genoconv.inputs.tokens import encode, pad_batch, reverse_complement
 from genoconv.model.inference import hidden_states, layer_indices
 from genoconv.model.pretrained import load_model
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.part_files import Key, PartWriter
+from genoconv.outputs.pooling import SITE, pool_site
 from genoconv.outputs.pooling import pool as pool_states
 from genoconv.outputs.values import to_stored
 from genoconv.runs.devices import free_unused, is_out_of_memory
@@ -118,12 +119,17 @@ def compute_batch(engine: Engine, rows: Array, records: Sequence[Record], parts:
     ids, lengths = pad_batch([encode(record.sequence) for record in records])
     settings, matrices = engine.settings, dict[Key, Array]()
     failures: dict[int, Failure] = {}
+    downstream = other_strand(engine, records) if SITE in settings.poolings else {}
     tokens = torch.from_numpy(ids).to(engine.device)
     states = hidden_states(engine.model, tokens, layers=engine.layers, filter_length=settings.filter_length)
     for layer, hidden in states:
         for pooling in settings.poolings:
             # A copy, for the states are overwritten by those of the next layer.
-            values = pool_states(hidden, lengths.tolist(), pooling).cpu().numpy().copy()
+            if pooling == SITE:
+                upstream = pool_site(hidden, lengths.tolist(), settings.site).cpu().numpy()
+                values = np.concatenate([upstream, downstream[layer]], axis=1)
+            else:
+                values = pool_states(hidden, lengths.tolist(), pooling).cpu().numpy().copy()
             matrices[pooling, layer], bad = _stored(values, settings.dtype, f"{pooling}, layer {layer}")
             for place, reason in bad:
                 row = int(rows[place])
@@ -140,9 +146,25 @@ def compute_batch(engine: Engine, rows: Array, records: Sequence[Record], parts:
     return list(failures.values())
 
 
+def other_strand(engine: Engine, records: Sequence[Record]) -> dict[int, Array]:
+    """By layer, the states (B, d) of the reverse complements at the site of each record."""
+    ids, lengths = pad_batch([reverse_complement(encode(record.sequence)) for record in records])
+    tokens, settings = torch.from_numpy(ids).to(engine.device), engine.settings
+    states = hidden_states(engine.model, tokens, layers=engine.layers, filter_length=settings.filter_length)
+    return {
+        layer: pool_site(hidden, lengths.tolist(), settings.site, reverse=True).cpu().numpy().copy()
+        for layer, hidden in states
+    }
+
+
 def no_memory(record_id: str, length: int, row: int) -> Failure:
     """A record that is too long for the memory there is."""
     return Failure(record_id, f"{length:,} bases", "it needs more memory than is free", row)
+
+
+def no_site(record_id: str, length: int, settings: EmbedSettings, row: int) -> Failure:
+    """A record that ends before the site."""
+    return Failure(record_id, f"{length:,} bases", f"it has no base {settings.site}, the site asked for", row)
 
 
 def failed_fast(failure: Failure) -> EnvironmentProblem:

@@ -8,7 +8,8 @@ import torch
 
 from genoconv.inputs.batches import padding_waste
 from genoconv.model.inference import hidden_states
-from genoconv.outputs.formats import predicted_bytes, predicted_token_bytes
+from genoconv.outputs.formats import predicted_bytes, predicted_token_bytes, total_width
+from genoconv.outputs.pooling import SITE
 from genoconv.runs.job import Job
 from genoconv.runs.memory import peak_bytes
 
@@ -51,14 +52,13 @@ def estimate(job: Job) -> Estimate:
     largest = max(len(unit) * int(job.inputs.lengths[unit].max()) for unit in plan)
     on_disk = predicted_bytes(
         len(lengths),
-        config.d_model,
-        matrices=len(settings.poolings) * len(job.engine.layers),
+        total_width(settings.poolings, job.engine.layers, config.d_model),
         dtype=settings.dtype,
         id_bytes=sum(map(len, job.ids)) // len(lengths),
     )
     if settings.tokens:
         on_disk += predicted_token_bytes(int(lengths.sum()), len(lengths), config.d_model, dtype=settings.dtype)
-    rate = measured_rate(job)
+    rate = measured_rate(job) / (2 if SITE in settings.poolings else 1)  # both strands
     bases = int(lengths.sum())
     return Estimate(
         rows=len(lengths),

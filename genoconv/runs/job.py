@@ -24,6 +24,7 @@ class EmbedSettings:
         poolings: How the hidden states of a record become one row; the first one is `X` of the file.
         layers: Which hidden states: 0 the embedding, i the stream after block i, n_layer + 1 the final state; negative
             numbers count from the end. The first one is `X` of the file.
+        site: The base that the pooling `site` takes, counted from 1 along the sequence embedded (None: the middle one).
         filter_length: Taps that the long filters are cut to (None: all).
         dtype: `f4` or `f2`, the type of the stored numbers.
         tokens: Also write one row per base, of the first layer, to a sibling file.
@@ -43,6 +44,7 @@ class EmbedSettings:
     model: str = DEFAULT_MODEL
     poolings: tuple[str, ...] = ("mean",)
     layers: tuple[int, ...] = (-1,)
+    site: int | None = None
     filter_length: int | None = None
     dtype: str = "f4"
     tokens: bool = False

@@ -200,9 +200,3 @@ class _Writer:
 def is_base(tokens: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which tokens are A, C, G or T."""
     return np.asarray((tokens >= FIRST_BASE) & (tokens <= LAST_BASE))
-
-
-def reverse_complement(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The other strand of rows of tokens, (..., L); everything but A C G T stays itself."""
-    flipped = tokens[..., ::-1]
-    return np.where(is_base(flipped), FIRST_BASE + LAST_BASE - flipped, flipped).astype(np.uint8)

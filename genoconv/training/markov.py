@@ -7,7 +7,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from genoconv.training.corpus import FIRST_BASE, is_base, reverse_complement
+from genoconv.inputs.tokens import reverse_complement
+from genoconv.training.corpus import FIRST_BASE, is_base
 
 STRENGTHS = (0.5, 2.0, 8.0, 32.0, 128.0, 512.0)
 """Weights of the lower order, in counts, that are tried for each order."""

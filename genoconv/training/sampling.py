@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genoconv.errors import InputError
-from genoconv.training.corpus import reverse_complement
+from genoconv.inputs.tokens import reverse_complement
 
 
 class WindowSampler:

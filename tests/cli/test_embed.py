@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+COMPLEMENT = str.maketrans("ACGT", "TGCA")
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -111,6 +113,44 @@ def test_poolings_layers_and_tokens_agree(genoconv: Command, fasta: Path, tmp_pa
             np.testing.assert_allclose(file["obsm/last"][row], states[-1], atol=1e-6)
         assert file["layers/layer_1"].shape == file["X"].shape
         assert not np.allclose(file["layers/layer_1"][:], file["X"][:])
+
+
+def test_a_site_has_the_states_of_both_strands(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "turned.fa"
+    lines = fasta.read_text().split("\n")
+    turned.write_text("\n".join(x if x.startswith(">") else x.translate(COMPLEMENT)[::-1] for x in lines))
+    ask = ("--pool", "site", "--pool", "mean", "--layer", "-1", "--layer", "2", "--tokens")
+    for name, source, site in (("sites", fasta, ()), ("second", fasta, ("--site", "2")), ("turned", turned, ())):
+        finished = genoconv("embed", source, "-o", tmp_path / f"{name}.h5", *ask, *site)
+        assert finished.code == (3 if site else 0), finished.err
+        assert genoconv("verify", tmp_path / f"{name}.h5").code == 0
+    _, sites = rows_of(tmp_path / "sites.h5")
+    ids, second = rows_of(tmp_path / "second.h5")
+    assert sites.shape == (6, 256)
+    assert ids == [f"record_{index}" for index in (0, 2, 3, 4, 5)]  # record 1 has a single base
+    with h5py.File(tmp_path / "sites.tokens.h5") as given, h5py.File(tmp_path / "turned.tokens.h5") as other:
+        offsets = given["offsets"][:]
+        for row, (start, end) in enumerate(pairwise(offsets)):
+            middle = (end - start) // 2
+            np.testing.assert_allclose(sites[row, :128], given["data"][start + middle], atol=1e-5)
+            np.testing.assert_allclose(sites[row, 128:], other["data"][end - 1 - middle], atol=1e-5)
+        np.testing.assert_allclose(second[0, :128], given["data"][1], atol=1e-5)
+        np.testing.assert_allclose(second[0, 128:], other["data"][offsets[1] - 2], atol=1e-5)
+    with h5py.File(tmp_path / "sites.h5") as file:
+        assert file["layers/layer_2"].shape == (6, 256)
+        assert file["obsm/mean"].shape == (6, 128)
+        assert len(file["var/_index"]) == 256
+
+
+def test_a_site_without_its_pooling_or_beyond_every_record_is_refused(
+    genoconv: Command, fasta: Path, tmp_path: Path
+) -> None:
+    refused = genoconv("embed", fasta, "-o", tmp_path / "out.h5", "--site", "5")
+    assert refused.code == 2
+    assert "--pool site" in refused.err
+    beyond = genoconv("embed", fasta, "-o", tmp_path / "out.h5", "--pool", "site", "--site", "5000")
+    assert beyond.code == 2
+    assert "it has no base 5000" in beyond.err
 
 
 def test_a_file_that_anndata_and_scanpy_read(genoconv: Command, data: Path, tmp_path: Path) -> None:

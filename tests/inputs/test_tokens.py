@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from genoconv.inputs.tokens import PAD, VOCABULARY, encode, pad_batch
+from genoconv.inputs.tokens import PAD, VOCABULARY, encode, pad_batch, reverse_complement
 
 
 def test_ids_are_those_of_the_reference_tokenizer() -> None:
@@ -29,3 +29,9 @@ def test_an_empty_batch_has_no_rows() -> None:
     ids, lengths = pad_batch([])
     assert ids.shape == (0, 0)
     assert lengths.shape == (0,)
+
+
+def test_reverse_complement_turns_bases_and_leaves_the_rest() -> None:
+    tokens = np.append(encode(b"AACGTN"), np.uint8(VOCABULARY["[SEP]"]))
+    assert reverse_complement(tokens).tobytes() == bytes([VOCABULARY["[SEP]"]]) + encode(b"NACGTT").tobytes()
+    assert (reverse_complement(reverse_complement(tokens)) == tokens).all()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genoconv.outputs import pooling
-from genoconv.outputs.pooling import POOLS, Pool, pool
+from genoconv.outputs.pooling import POOLS, Pool, pool, pool_site
 
 EXPECTED = {
     "mean": lambda states: states.double().mean(dim=0).float(),
@@ -76,3 +76,14 @@ def test_what_does_not_fit_is_refused() -> None:
         pool(hidden, [5, 6], "last")
     with pytest.raises(ValueError, match="for 1 records"):
         pool(hidden, [5], "mean")
+
+
+def test_a_site_is_the_same_base_from_both_strands() -> None:
+    lengths = [5, 6, 1]
+    hidden = torch.arange(18.0).view(3, 6, 1).expand(3, 6, 2)
+    assert pool_site(hidden, lengths)[:, 0].tolist() == [2, 9, 12]  # the middle; of six the fourth
+    assert pool_site(hidden, lengths, reverse=True)[:, 0].tolist() == [2, 8, 12]
+    assert pool_site(hidden[:2], lengths[:2], 2).tolist() == [[1, 1], [7, 7]]
+    assert pool_site(hidden[:2].half(), lengths[:2], 2, reverse=True).tolist() == [[3, 3], [10, 10]]
+    with pytest.raises(ValueError, match="no base 2"):
+        pool_site(hidden, lengths, 2)

@@ -251,5 +251,5 @@ def test_the_size_is_predicted(tmp_path: Path, records: int, dtype: str) -> None
     ids = ["".join(random.choices(string.ascii_letters, k=30)) for _ in range(records)]
     write_one(tmp_path / "genes.h5", embeddings(records, width=128), ids, dtype=dtype)
     size = (tmp_path / "genes.h5").stat().st_size
-    predicted = predicted_bytes(records, 128, matrices=1, dtype=dtype, id_bytes=30)
+    predicted = predicted_bytes(records, 128, dtype=dtype, id_bytes=30)
     assert size <= predicted <= 1.35 * size + 65_536

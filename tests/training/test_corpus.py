@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from genoconv.errors import InputError, UsageError
 from genoconv.inputs.tokens import encode
-from genoconv.training.corpus import LONGEST_GAP, SEPARATOR, build_corpus, open_corpus, pack, reverse_complement
+from genoconv.training.corpus import LONGEST_GAP, SEPARATOR, build_corpus, open_corpus, pack
 
 
 def write_fasta(path: Path, *sequences: str) -> Path:
@@ -61,12 +61,6 @@ def test_long_runs_of_n_are_cut_and_nothing_else_changes(runs: list[tuple[str, i
     tokens, cut = pack("".join(letter * count for letter, count in runs).encode())
     assert tokens.tobytes() == encode(kept.encode()).tobytes() + bytes([SEPARATOR])
     assert cut == sum(max(0, count - LONGEST_GAP) for letter, count in merged if letter == "N")
-
-
-def test_reverse_complement_turns_bases_and_leaves_the_rest() -> None:
-    tokens = np.append(encode(b"AACGTN"), np.uint8(SEPARATOR))
-    assert reverse_complement(tokens).tobytes() == bytes([SEPARATOR]) + encode(b"NACGTT").tobytes()
-    assert (reverse_complement(reverse_complement(tokens)) == tokens).all()
 
 
 def test_a_packed_corpus_opens_again_and_damage_is_noticed(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from genoconv.errors import InputError
-from genoconv.training.corpus import reverse_complement
+from genoconv.inputs.tokens import reverse_complement
 from genoconv.training.sampling import WindowSampler
 
 
