@@ -174,6 +174,8 @@ def differentiable(
     """The convolution as one transform of operations that autograd knows; for training lengths."""
     L = u.shape[-1]
     dtype = _working(u.dtype)
+    if u.numel() == 0:
+        return u + 0.0 * taps.sum().to(u.dtype)
     kept = min(taps.shape[-1], L)
     n = _whole(kept, L)
     x = u.to(dtype) if in_gate is None else u.to(dtype) * in_gate.to(dtype)

@@ -179,6 +179,9 @@ def test_rows_share_the_filter_and_nothing_else() -> None:
 def test_empty_signals() -> None:
     assert fftconv(torch.empty(0, 2, 5), torch.ones(2, 3)).shape == (0, 2, 5)
     assert fftconv(torch.empty(2, 2, 0), torch.ones(2, 3)).shape == (2, 2, 0)
+    taps = torch.ones(2, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(fftconv(torch.empty(0, 2, 5), taps).sum(), taps)
+    assert (gradient == 0).all()
 
 
 @pytest.mark.parametrize(
