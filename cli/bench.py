@@ -11,7 +11,7 @@ from genoconv.cli import options
 if TYPE_CHECKING:
     import torch
 
-    from genoconv.kernels.benchmark import Filters
+    from genoconv.kernels.benchmark import Filters, Measurement
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure the convolutions on this machine.")
 
@@ -35,24 +35,34 @@ def conv(
         str, typer.Option("--filters", metavar="random|smooth", help="Decaying noise, or slow waves as models have.")
     ] = "random",
     backward: Annotated[bool, typer.Option("--backward", help="The gradients of all operands instead.")] = False,
+    frequency_sparsity: Annotated[
+        float, typer.Option("--frequency-sparsity", metavar="PART", help="Of all frequencies, the highest, to drop.")
+    ] = 0.0,
     csv: Csv = None,
 ) -> None:
     """Check the gated convolution against float64, then time it beside torch.fft and a plain copy."""
     from genoconv.kernels import backward_benchmark, benchmark
 
+    keep = _kept(frequency_sparsity, backward=backward)
     place, numbers = _place(device), _lengths(lengths)
     kind, chosen = _dtype(dtype, place.type), _filters(filters)
     print("  ".join(f"{k}: {v}" for k, v in benchmark.machine(place).items()), file=sys.stderr)
     print(f"{'length':>9} {'B':>3} {'H':>4}  {'plan':26} {'ms':>9} {'x copy':>7} {'torch':>7} {'error':>8} {'MiB':>8}")
     rows = []
     for batch, channels, length in benchmark.shapes(place, numbers):
-        row = (backward_benchmark if backward else benchmark).measure(
-            batch, channels, length, taps=min(taps or length, length), dtype=kind, device=place, filters=chosen
-        )
+        count = min(taps or length, length)
+        if backward:
+            row = backward_benchmark.measure(
+                batch, channels, length, taps=count, dtype=kind, device=place, filters=chosen
+            )
+        else:
+            row = benchmark.measure(
+                batch, channels, length, taps=count, dtype=kind, device=place, filters=chosen, keep=keep
+            )
         rows.append(row)
         print(
             f"{length:9,} {batch:3} {channels:4}  {row.plan:26} {row.ms:9.3f} {row.times_copy:7.2f} "
-            f"{row.times_faster:6.1f}x {row.error:8.1e} {row.mib:8.0f}",
+            f"{row.times_faster:6.1f}x {row.error:8.1e} {row.mib:8.0f}{_against_dense(row)}",
             flush=True,
         )
     if csv:
@@ -112,6 +122,23 @@ def _dtype(name: str, place: str) -> "torch.dtype":
     if place != "cuda" and dtypes[name] != torch.float32:
         raise UsageError(f"--dtype {name} is measured on a GPU only", fix="use --dtype float32")
     return dtypes[name]
+
+
+def _kept(sparsity: float, *, backward: bool) -> float:
+    """The part of the frequencies that is left."""
+    from genoconv.errors import UsageError
+    from genoconv.kernels.sparsity import LEAST_KEPT, MOST_KEPT
+
+    if sparsity and backward:
+        raise UsageError("--backward is measured with all frequencies", fix="leave out --frequency-sparsity")
+    if sparsity == 0.0 or LEAST_KEPT <= 1.0 - sparsity <= MOST_KEPT:
+        return 1.0 - sparsity
+    raise UsageError(f"--frequency-sparsity is 0 or from {1 - MOST_KEPT} to {1 - LEAST_KEPT}, not {sparsity}")
+
+
+def _against_dense(row: "Measurement") -> str:
+    """What a sparse convolution gains over that with all frequencies, and what its filters lose."""
+    return f"  {row.dense_ms / row.ms:.2f}x dense, {row.dropped:.1e} dropped" if row.keep < 1.0 else ""
 
 
 def _filters(name: str) -> "Filters":

@@ -37,6 +37,8 @@ CPU_SHAPES = {1024: (4, 64), 16384: (1, 64), 131072: (1, 32), 1048576: (1, 4)}
 # Largest relative L2 error. Random filters stay under 7e-4 in float16; of smooth ones a few bins make the result, whose
 # own rounding then does not average out (1.04e-3 seen).
 BOUNDS = {torch.float16: 1.5e-3, torch.bfloat16: 2.5e-3, torch.float32: 1e-5, torch.float64: 1e-12}
+# Of frequency-sparse convolutions, whose low-passes leak: about 1e-4 of the filter's loudest frequencies.
+BAND_BOUND = 1e-3
 # Samples of the running mean that is taken off to see the error of the fine structure.
 _SMOOTHED = 1001
 
@@ -53,6 +55,9 @@ class Measurement:
         torch_ms: torch.fft.rfft and irfft in float32, twice the length, with the filter's transform made before.
         copy_ms: Moving the four tensors of a gated convolution once: the fastest of some ways.
         fine_error: Error with the running mean of 1,001 samples taken off result and reference.
+        keep: Part of all frequencies that the filters keep; 1 is all of them.
+        dropped: Relative L2 error of the filters for what they do not keep; other errors are those of the rest.
+        dense_ms: Time with all frequencies, if not all are kept, else 0.
     """
 
     length: int
@@ -70,6 +75,9 @@ class Measurement:
     fine_error: float
     mib: float
     torch_mib: float
+    keep: float = 1.0
+    dropped: float = 0.0
+    dense_ms: float = 0.0
 
     @property
     def times_copy(self) -> float:
@@ -105,20 +113,25 @@ def measure(
     dtype: torch.dtype,
     device: torch.device,
     filters: Filters = "random",
+    keep: float = 1.0,
 ) -> Measurement:
-    """Checks and times one convolution.
+    """Checks and times one convolution, whose filters keep the lowest `keep` of all frequencies.
 
     Raises:
         BenchmarkError: The result is not within `BOUNDS`.
     """
     case = operands(batch, channels, length, taps, dtype, device, filters)
     weights = case.pop("taps")
-    spectrum = prepare(weights, length, dtype=dtype, batch=batch)
+    spectrum = prepare(weights, length, dtype=dtype, batch=batch, keep=keep)
     out = torch.full_like(case["u"], float("nan"))
-    error, fine_error = _errors(fftconv(taps=spectrum, **case, out=out), weights, case)
-    if not error <= BOUNDS[dtype]:
+    error, fine_error = _errors(fftconv(taps=spectrum, **case, out=out), weights, case, keep)
+    if not error <= (BOUNDS[dtype] if spectrum.band is None else max(BOUNDS[dtype], BAND_BOUND)):
         raise BenchmarkError(f"length {length}, {spectrum.plan or 'torch'}: relative error {error:.2e}")
-    ms = _milliseconds(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device)
+    ms, dense_ms = _milliseconds(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device), 0.0
+    if spectrum.band is not None:
+        dense = prepare(weights, length, dtype=dtype, batch=batch)
+        dense_ms = _milliseconds(lambda: fftconv(taps=dense, **case, out=out, check=False), device)
+        del dense
     mib = peak_mib(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device) + spectrum.nbytes / 2**20
     transform = torch.fft.rfft(weights.float(), 2 * length)
     torch_ms = _milliseconds(lambda: plain_torch(case, transform), device)
@@ -127,7 +140,8 @@ def measure(
     return Measurement(
         length=length, batch=batch, channels=channels, taps=taps, dtype=str(dtype).removeprefix("torch."),
         filters=filters, backend=backend_for(device, dtype), plan=_plan_name(spectrum), ms=ms, torch_ms=torch_ms,
-        copy_ms=copy_ms, error=error, fine_error=fine_error, mib=mib, torch_mib=torch_mib,
+        copy_ms=copy_ms, error=error, fine_error=fine_error, mib=mib, torch_mib=torch_mib, keep=keep,
+        dropped=0.0 if spectrum.dropped is None else float(spectrum.dropped.square().mean().sqrt()), dense_ms=dense_ms,
     )  # fmt: skip
 
 
@@ -208,7 +222,7 @@ def plain_torch(case: dict[str, Any], transform: Tensor) -> Tensor:
     return (y * gate).to(gate.dtype)
 
 
-def _errors(result: Tensor, weights: Tensor, case: dict[str, Any]) -> tuple[float, float]:
+def _errors(result: Tensor, weights: Tensor, case: dict[str, Any], keep: float) -> tuple[float, float]:
     """Relative errors of first and last row and channel: of all, and with the running mean taken off."""
     B, H, _ = result.shape
     worst, worst_fine = 0.0, 0.0
@@ -216,7 +230,7 @@ def _errors(result: Tensor, weights: Tensor, case: dict[str, Any]) -> tuple[floa
         for b in sorted({0, B - 1}):
             at = (slice(b, b + 1), slice(h, h + 1))
             signals = {k: t[at] if t.ndim == 3 else t[h : h + 1] for k, t in case.items()}
-            expected = reference.fftconv(taps=weights[h : h + 1], **signals)
+            expected = reference.fftconv(taps=weights[h : h + 1], keep=keep, **signals)
             worst = max(worst, relative(result[at].double(), expected))
             worst_fine = max(worst_fine, relative(fine(result[at].double()), fine(expected)))
     return worst, worst_fine
@@ -284,7 +298,8 @@ def peak_mib(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _plan_name(spectrum: Spectrum) -> str:
-    return str(spectrum.plan) if spectrum.plan else f"{spectrum.n} by {spectrum.hop}"
+    name = str(spectrum.plan) if spectrum.plan else f"{spectrum.n} by {spectrum.hop}"
+    return f"1/{spectrum.band.ratio}: {name}" if spectrum.band else name
 
 
 def shapes(device: torch.device, lengths: Sequence[int] | None) -> Iterator[tuple[int, int, int]]:

@@ -5,10 +5,12 @@
 Shapes, dtypes and devices are checked here and nowhere else.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from genoconv.kernels import gradients, torch_path, triton_path
+from genoconv.kernels import gradients, sparsity, torch_path, triton_path
 from genoconv.kernels.backends import BACKENDS, TRITON_DTYPES, backend_for, choose
 from genoconv.kernels.spectrum import Spectrum
 from genoconv.kernels.triton_path import ConvolutionOverflowError
@@ -75,7 +77,13 @@ def fftconv(
 
 
 def prepare(
-    taps: Tensor, length: int, *, dtype: torch.dtype | None = None, batch: int = 1, backend: str = "auto"
+    taps: Tensor,
+    length: int,
+    *,
+    dtype: torch.dtype | None = None,
+    batch: int = 1,
+    backend: str = "auto",
+    keep: float = 1.0,
 ) -> Spectrum:
     """Transforms filters once, for any number of convolutions with signals of up to `length` samples.
 
@@ -85,21 +93,37 @@ def prepare(
         dtype: dtype of the signals to come; taps' own if left out.
         batch: Rows of the signals to come: the best plan for short signals depends on it.
         backend: "auto" or one of `BACKENDS`.
+        keep: Part of all frequencies, the lowest, that the filters keep: 1, or 0.4 and less for a frequency-sparse
+            convolution, which is faster and smaller, and no longer causal (see sparsity.py; `sparsity.keep_for` finds
+            it for a tolerance). The Spectrum's `dropped` tells what each filter loses.
 
     Returns:
         The Spectrum. It serves shorter signals too, and longer ones if K <= length.
 
     Raises:
-        ValueError: taps is not (H, K) with K >= 1, or length < 1.
+        ValueError: taps is not (H, K) with K >= 1, length < 1, or keep is out of range.
     """
     if taps.ndim != 2 or taps.shape[1] < 1:
         raise ValueError(f"taps must be (H, K) with K >= 1, not {tuple(taps.shape)}")
     if length < 1:
         raise ValueError(f"length must be at least 1, not {length}")
     dtype = taps.dtype if dtype is None else dtype
+    if keep != 1.0:
+        return _prepare_band(taps.detach(), length, sparsity.band_for(keep), dtype, batch, backend)
     if choose(backend, taps.device, dtype, length) == "triton":
         return triton_path.prepare(taps, length, batch=batch)
     return torch_path.prepare(taps.detach(), length, dtype=dtype)
+
+
+def _prepare_band(
+    taps: Tensor, length: int, band: sparsity.Band, dtype: torch.dtype, batch: int, backend: str
+) -> Spectrum:
+    # The low-pass looks ahead: so many taps beyond the signal's length matter as well.
+    kept = taps[:, : length + sparsity.AHEAD * band.ratio]
+    low = sparsity.narrow(kept, band)
+    spectrum = prepare(low, band.low_samples(length), dtype=dtype, batch=batch, backend=backend)
+    longest = 0 if spectrum.length == 0 and kept.shape == taps.shape else length
+    return replace(spectrum, length=longest, band=band, dropped=sparsity.dropped(kept, band.keep).cpu())
 
 
 def spectrum_bytes(channels: int, taps: int, length: int, device: torch.device | str = "cpu") -> int:

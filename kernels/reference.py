@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from genoconv.kernels.sparsity import response
+
 
 def fftconv(
     u: Tensor,
@@ -13,6 +15,7 @@ def fftconv(
     in_gate: Tensor | None = None,
     out_gate: Tensor | None = None,
     backend: str = "auto",
+    keep: float = 1.0,
 ) -> Tensor:
     """Convolves causally with one float64 transform of at least L + K - 1 samples.
 
@@ -23,6 +26,7 @@ def fftconv(
         in_gate: Multiplies the input, (B, H, L).
         out_gate: Multiplies the output, (B, H, L).
         backend: Taken for the sake of one signature; there is only one way here.
+        keep: Part of all frequencies, the lowest, that the filters keep, as `prepare` takes it.
 
     Returns:
         The gated convolutions, (B, H, L), float64.
@@ -30,8 +34,11 @@ def fftconv(
     del backend
     L, K = u.shape[-1], taps.shape[-1]
     x = _gated(u, in_gate)
-    n = L + K
-    y = torch.fft.irfft(torch.fft.rfft(x, n) * torch.fft.rfft(taps.double(), n), n)[..., :L]
+    n = L + K if keep == 1.0 else L + K + 4096
+    spectrum = torch.fft.rfft(taps.double(), n)
+    if keep != 1.0:
+        spectrum *= response(keep, n, taps.device)
+    y = torch.fft.irfft(torch.fft.rfft(x, n) * spectrum, n)[..., :L]
     return _gated(_skipped(y, x, skip), out_gate)
 
 

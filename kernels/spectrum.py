@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from genoconv.kernels.monarch.plan import Plan
+from genoconv.kernels.sparsity import Band
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,9 @@ class Spectrum:
         dtype: Real dtype of the arithmetic, and of the signals ("triton": float16; signals may be float32 too).
         plan: "triton": the kernels and factors that it is made for.
         scale: "triton": (H,) float32, factors of the results.
+        band: The low frequencies that are kept, if not all are; taps, n, hop, data, plan and scale are then those of
+            the low samples (see sparsity.py).
+        dropped: Relative L2 error of each filter for what the band leaves out, (H,) float64 on the CPU.
     """
 
     backend: str
@@ -34,6 +38,8 @@ class Spectrum:
     dtype: torch.dtype
     plan: Plan | None = None
     scale: Tensor | None = None
+    band: Band | None = None
+    dropped: Tensor | None = None
 
     @property
     def channels(self) -> int:
@@ -52,4 +58,6 @@ class Spectrum:
 
     def __getitem__(self, channels: slice) -> "Spectrum":
         """The spectrum of a contiguous block of the channels, sharing memory with this one."""
-        return replace(self, data=self.data[channels], scale=None if self.scale is None else self.scale[channels])
+        scale = None if self.scale is None else self.scale[channels]
+        dropped = None if self.dropped is None else self.dropped[channels]
+        return replace(self, data=self.data[channels], scale=scale, dropped=dropped)

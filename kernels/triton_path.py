@@ -52,13 +52,17 @@ def convolve(
     Raises:
         ConvolutionOverflowError: A value is not finite (only if check is on, which waits for the device).
     """
-    from genoconv.kernels.monarch import launch
+    from genoconv.kernels.monarch import launch, resample
 
     if u.numel() == 0:
         return
     assert spectrum.plan is not None
     assert spectrum.scale is not None
-    launch.convolve(u, spectrum.plan, spectrum.taps, spectrum.data, spectrum.scale, skip, in_gate, out_gate, out)
+    filters = (spectrum.plan, spectrum.taps, spectrum.data, spectrum.scale)
+    if spectrum.band is None:
+        launch.convolve(u, *filters, skip, in_gate, out_gate, out)
+    else:
+        resample.convolve(u, spectrum.band, *filters, skip, in_gate, out_gate, out)
     if check and (channels := launch.channels_not_finite(out)):
         raise ConvolutionOverflowError(channels)
 

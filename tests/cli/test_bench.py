@@ -21,6 +21,13 @@ def test_gradients(genoconv: Any) -> None:
     assert "rfft" in done.out
 
 
+def test_sparse_beside_dense(genoconv: Any) -> None:
+    done = genoconv("bench", "conv", "--device", "cpu", "--lengths", "5000", "--frequency-sparsity", "0.75")
+    assert done.code == 0
+    assert "1/3: " in done.out
+    assert "x dense" in done.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -29,6 +36,8 @@ def test_gradients(genoconv: Any) -> None:
         (("conv", "--device", "cpu", "--dtype", "float16"), 2, "GPU only"),
         (("conv", "--dtype", "int8"), 2, "--dtype is one of"),
         (("conv", "--filters", "square"), 2, "--filters is random or smooth"),
+        (("conv", "--frequency-sparsity", "0.5"), 2, "--frequency-sparsity is 0 or from 0.6 to"),
+        (("conv", "--frequency-sparsity", "0.75", "--backward"), 2, "with all frequencies"),
         (("plan", "--device", "cpu"), 4, "plans to compare"),
     ],
 )

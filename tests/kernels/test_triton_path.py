@@ -215,6 +215,39 @@ def test_the_door_chooses_a_plan_and_slices_spectra() -> None:
     assert relative_error(fftconv(**part), expected[:, 1:3]) < TOLERANCE[torch.float16]
 
 
+@pytest.mark.parametrize(("keep", "L", "K"), [(0.05, 1001, 1001), (0.25, 5003, 5003), (0.4, 9000, 300)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_frequency_sparse_matches_the_reference(keep: float, L: int, K: int, dtype: torch.dtype) -> None:
+    case = operands(2, 2, L, K, dtype)
+    expected = reference.fftconv(**case, keep=keep)
+    case["taps"] = prepare(case["taps"], L, dtype=dtype, batch=2, backend="triton", keep=keep)
+    result = fftconv(**case, out=torch.full_like(case["u"], float("nan")))
+    assert relative_error(result, expected) < TOLERANCE[dtype]
+    part: dict[str, Any] = {}
+    for name, t in case.items():
+        part[name] = t[:, 1:] if isinstance(t, Tensor) and t.ndim == 3 else t[1:]
+    assert torch.equal(fftconv(**part), result[:, 1:])
+
+
+@pytest.mark.parametrize("left_out", [("skip",), ("in_gate",), ("out_gate",), ("skip", "in_gate", "out_gate")])
+def test_frequency_sparse_with_operands_left_out(left_out: tuple[str, ...]) -> None:
+    case = {name: tensor for name, tensor in operands(2, 2, 1500, 1500).items() if name not in left_out}
+    expected = reference.fftconv(**case, keep=0.25)
+    case["taps"] = prepare(case["taps"], 1500, dtype=torch.float16, backend="triton", keep=0.25)
+    assert relative_error(fftconv(**case), expected) < TOLERANCE[torch.float16]
+
+
+@pytest.mark.parametrize("target", ["u", "in_gate", "out_gate"])
+def test_frequency_sparse_into_an_operand_and_strided(target: str) -> None:
+    case = operands(2, 1, 2001, 1024)
+    expected = reference.fftconv(**case, keep=0.25)
+    case["taps"] = prepare(case["taps"], 2001, dtype=torch.float16, backend="triton", keep=0.25)
+    case["u"] = case["u"].transpose(1, 2).contiguous().transpose(1, 2)
+    result = fftconv(**case, out=case[target])
+    assert result is case[target]
+    assert relative_error(result, expected) < TOLERANCE[torch.float16]
+
+
 @pytest.mark.parametrize(
     ("plan", "length", "taps", "expected"),
     [

@@ -1,0 +1,65 @@
+"""Frequency-sparse convolutions: signals are decimated, convolved as low samples, and interpolated again."""
+
+import torch
+import triton
+from torch import Tensor
+
+from genoconv.kernels import sparsity
+from genoconv.kernels.monarch import launch
+from genoconv.kernels.monarch.plan import Plan
+from genoconv.kernels.monarch.resample_kernels import decimate_kernel, interpolate_kernel
+from genoconv.kernels.sparsity import Band
+
+# Windows of one program: the height of a tensor core's tile.
+_WINDOWS = 64
+
+
+def convolve(
+    u: Tensor,
+    band: Band,
+    plan: Plan,
+    taps: int,
+    data: Tensor,
+    scale: Tensor,
+    skip: Tensor | None,
+    in_gate: Tensor | None,
+    out_gate: Tensor | None,
+    out: Tensor,
+) -> None:
+    """As `launch.convolve`, for filters that hold a band only; plan, taps, data and scale are those of low samples."""
+    y = out if out.stride(-1) == 1 else torch.empty(u.shape, dtype=out.dtype, device=u.device)
+    x = launch.Operands(u, in_gate, out_gate, y, skip)
+    B, H, L = u.shape
+    samples = band.low_samples(L)
+    group = max(1, min(H, launch.PLANE_BYTES // (B * samples * 4)))
+    room = torch.empty(B * group * samples, dtype=torch.float16, device=u.device)
+    for first in range(0, H, group):
+        at = slice(first, min(first + group, H))
+        low = room[: B * (at.stop - first) * samples].view(B, at.stop - first, samples)
+        _decimate(x, band, first, low)
+        launch.convolve(low, plan, taps, data[at], scale[at], None, None, None, low)
+        _interpolate(x, band, first, low)
+    if y is not out:
+        out.copy_(y)
+
+
+def _decimate(x: launch.Operands, band: Band, first: int, low: Tensor) -> None:
+    B, channels, samples = low.shape
+    windows = samples // sparsity.LOW
+    decimate_kernel[(triton.cdiv(windows, _WINDOWS), channels, B)](
+        x.u, x.in_gate, low, sparsity.decimation(band, low.device, low.dtype),
+        *x.strides("u", "in_gate"), first, x.length, windows,
+        W=_WINDOWS, STRIDE=band.stride, WINDOW=band.window, LEFT=band.left, LOW=sparsity.LOW,
+        UNIT=x.unit, IN_GATED=x.gates["IN_GATED"], num_warps=4,
+    )  # fmt: skip
+
+
+def _interpolate(x: launch.Operands, band: Band, first: int, low: Tensor) -> None:
+    B, channels, samples = low.shape
+    windows = triton.cdiv(x.u.shape[-1], band.stride)
+    interpolate_kernel[(triton.cdiv(windows, _WINDOWS), channels, B)](
+        x.u, x.in_gate, x.out_gate, x.out, low, sparsity.interpolation(band, low.device, low.dtype), x.skip,
+        *x.strides("u", "in_gate", "out_gate", "out"), first, x.length, samples // sparsity.LOW,
+        W=_WINDOWS, STRIDE=band.stride, SPAN=sparsity.SPAN, AHEAD=sparsity.AHEAD, LOW=sparsity.LOW,
+        UNIT=x.unit, **x.gates, **x.skips, num_warps=4,
+    )  # fmt: skip

@@ -1,0 +1,217 @@
+"""Frequency-sparse filters: only low frequencies are kept, so a few of the samples carry all that they let through.
+
+A filter that keeps the lowest part of all frequencies is its taps, convolved with a symmetric low-pass (`response` is
+its definition). What it reads of a signal, and what it gives, hold no other frequencies, so it works on every second,
+third or seventh sample: signals pass through a short low-pass, are decimated, convolved with fewer taps, and
+interpolated. Transforms, spectra and memory shrink by that ratio. The responses of the two short low-passes, which are
+not quite 1 in the band, are taken out of the taps.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+MOST_KEPT = 0.4
+LEAST_KEPT = 1 / 64
+# The largest part of the frequencies for which every so many samples will do: what is left between the band and its
+# first image is enough for a short low-pass to fall by 60 dB or more.
+_RATIOS = {1 / 12: 7, 0.27: 3, MOST_KEPT: 2}
+# Samples around a window that the short low-pass reaches.
+_REACH = 32
+# Low samples that one window makes, those that lie before the signal, and those that the filter looks ahead.
+LOW = 64
+_BEFORE = 16
+AHEAD = 128
+# Low samples that one window is made from, on the way back.
+SPAN = 128
+# Steepness of Kaiser windows: side lobes of -80 dB.
+_BETA = 7.86
+_DECIBELS = 80.0
+# Samples of filters transformed at a time.
+_STEP = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The lowest `keep` of all frequencies (1 is all of them), in signals of which every `ratio`-th sample is kept."""
+
+    keep: float
+    ratio: int
+
+    @property
+    def stride(self) -> int:
+        """Samples of the signal in one window."""
+        return LOW * self.ratio
+
+    @property
+    def window(self) -> int:
+        """Samples that the low samples of one window are made from; a power of two."""
+        return 1 << (self.stride + 2 * _REACH - 1).bit_length()
+
+    @property
+    def left(self) -> int:
+        """Samples by which that begins before the window."""
+        return _BEFORE * self.ratio + _REACH
+
+    def low_samples(self, length: int) -> int:
+        """Low samples of a signal of `length` samples, in whole windows, with what the filter looks ahead."""
+        return -(-((length - 1 + _REACH) // self.ratio + 1 + _BEFORE + AHEAD) // LOW) * LOW
+
+
+def band_for(keep: float) -> Band:
+    """The band for a part of all frequencies.
+
+    Raises:
+        ValueError: So few or so many frequencies cannot be kept.
+    """
+    if not LEAST_KEPT <= keep <= MOST_KEPT:
+        raise ValueError(f"keep must be 1 or from {LEAST_KEPT} to {MOST_KEPT}, not {keep}")
+    return Band(keep, next(ratio for most, ratio in _RATIOS.items() if keep <= most))
+
+
+def response(keep: float, n: int, device: torch.device | str = "cpu") -> Tensor:
+    """The low-pass that defines what is kept, at the n // 2 + 1 frequencies of rfft: float64, real.
+
+    It falls from 1 to 1e-4 within the last 7% or less of the band, and looks at 112 * ratio samples on either side.
+    """
+    reach = _ringing(band_for(keep))
+    if n < 2 * reach + 1:
+        raise ValueError(f"{n} frequencies are too few for a low-pass of {2 * reach + 1} taps")
+    slope = (_DECIBELS - 7.95) / (2.285 * math.pi * 2 * reach)
+    return _symmetric(_low_pass(keep - slope / 2, reach, _BETA), n, device)
+
+
+def dropped(taps: Tensor, keep: float) -> Tensor:
+    """What is lost of each filter (H, K): the relative L2 error of taps, and of their response; (H,) float64."""
+    return _dropped(taps, [keep])[0]
+
+
+def keep_for(taps: Tensor, tolerance: float) -> float:
+    """The smallest of some `keep` with which all filters (H, K) together lose at most `tolerance`; 1.0 if none does.
+
+    The loss is the relative L2 error of the taps and, by Parseval, of the filters' response.
+    """
+    choices = [1 / 64, 1 / 32, 3 / 64, 1 / 16, 1 / 12, 1 / 8, 3 / 16, 1 / 4, 0.27, 5 / 16, MOST_KEPT]
+    weight = taps.double().square().sum(1)
+    losses = [float((lost.square() * weight).sum() / weight.sum()) ** 0.5 for lost in _dropped(taps, choices)]
+    return next((keep for keep, loss in zip(choices, losses, strict=True) if loss <= tolerance), 1.0)
+
+
+def narrow(taps: Tensor, band: Band) -> Tensor:
+    """Filters (H, K) for the low samples: what decimation, they, and interpolation do is what the band keeps of taps.
+
+    They begin `AHEAD` low samples before the present: (H, K / ratio + 2 * AHEAD), dtype of taps.
+    """
+    H, K = taps.shape
+    kept = -(-K // band.ratio) + 2 * AHEAD
+    low_n = _smooth_size(kept + AHEAD)
+    n = low_n * band.ratio
+    bins = int(band.keep / 2 * n) + 1
+    short = _short_low_pass(band)
+    factor = torch.zeros(low_n // 2 + 1, dtype=torch.float64, device=taps.device)
+    passed = (_symmetric(each, n, taps.device)[:bins] for each in (short[0], short[1]))
+    factor[:bins] = band.ratio * response(band.keep, n, taps.device)[:bins] / math.prod(passed)
+    out = torch.empty(H, kept, dtype=taps.dtype, device=taps.device)
+    for at in _portions(H, n):
+        spectrum = torch.fft.rfft(_floating(taps[at]), n)[:, : low_n // 2 + 1]
+        out[at] = torch.fft.irfft(spectrum * factor, low_n).roll(AHEAD, 1)[:, :kept]
+    return out
+
+
+@lru_cache(maxsize=16)
+def decimation(band: Band, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The matrix (window, LOW) that makes low samples of a window of signal."""
+    at = torch.arange(band.window)[:, None] - _REACH - band.ratio * torch.arange(LOW)
+    return _toeplitz(_short_low_pass(band)[0], at).to(device, dtype)
+
+
+@lru_cache(maxsize=16)
+def interpolation(band: Band, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The matrix (SPAN, stride) that makes a window of signal of low samples."""
+    at = torch.arange(band.stride) - band.ratio * (torch.arange(SPAN)[:, None] - _BEFORE)
+    return _toeplitz(_short_low_pass(band)[1], at).to(device, dtype)
+
+
+def decimate(x: Tensor, band: Band) -> Tensor:
+    """The low samples of signals (..., L), in plain torch; dtype of x."""
+    L, low = x.shape[-1], band.low_samples(x.shape[-1])
+    right = low // LOW * band.stride - band.stride + band.window - band.left - L
+    windows = torch.nn.functional.pad(x, (band.left, max(right, 0))).unfold(-1, band.window, band.stride)
+    return (windows[..., : low // LOW, :] @ decimation(band, x.device, x.dtype)).flatten(-2)
+
+
+def interpolate(low: Tensor, band: Band, length: int) -> Tensor:
+    """Signals (..., length) of what the filters of `narrow` made of their low samples, in plain torch."""
+    count = -(-length // band.stride)
+    ahead = torch.nn.functional.pad(low[..., AHEAD:], (0, SPAN))[..., : (count - 1) * LOW + SPAN]
+    windows = ahead.unfold(-1, SPAN, LOW)
+    return (windows @ interpolation(band, low.device, low.dtype)).flatten(-2)[..., :length]
+
+
+def _dropped(taps: Tensor, keeps: list[float]) -> Tensor:
+    """(len(keeps), H) float64."""
+    H, K = taps.shape
+    reach = max(_ringing(band_for(keep)) for keep in keeps)
+    n = _smooth_size(K + 2 * reach)
+    lost = torch.stack([(1.0 - response(keep, n, taps.device)).square() for keep in keeps])
+    out = torch.empty(len(keeps), H, dtype=torch.float64, device=taps.device)
+    for at in _portions(H, n):
+        energy = torch.fft.rfft(_floating(taps[at]), n).abs().double().square()
+        energy[:, 0] /= 2.0
+        if n % 2 == 0:
+            energy[:, -1] /= 2.0
+        out[:, at] = (lost @ energy.T / energy.sum(1).clamp(min=1e-300)).sqrt()
+    return out
+
+
+def _ringing(band: Band) -> int:
+    """Samples that the low-pass of a band reaches on either side; the taps that undo the short ones reach further."""
+    return (AHEAD - _BEFORE) * band.ratio
+
+
+def _low_pass(cut: float, reach: int, beta: float) -> Tensor:
+    """A symmetric low-pass (2 reach + 1,) that lets through the lowest `cut` of all frequencies; float64."""
+    t = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    taps = torch.sinc(cut * t) * torch.kaiser_window(2 * reach + 1, periodic=False, beta=beta, dtype=torch.float64)
+    return taps / taps.sum()
+
+
+def _short_low_pass(band: Band) -> tuple[Tensor, Tensor]:
+    """The low-passes before decimation and of interpolation, (2 _REACH + 1,) each, as float16 holds them."""
+    gap = 2.0 / band.ratio - 2.0 * band.keep
+    decibels = min(_DECIBELS, 7.95 + 2.285 * math.pi * 2 * _REACH * gap)
+    taps = _low_pass(1.0 / band.ratio, _REACH, 0.1102 * (decibels - 8.7))
+    return taps.half().double(), (taps * band.ratio).half().double()
+
+
+def _symmetric(taps: Tensor, n: int, device: torch.device | str) -> Tensor:
+    """The (real) response of symmetric taps at the frequencies of rfft over n samples."""
+    reach = taps.shape[0] // 2
+    rolled = torch.zeros(n, dtype=torch.float64, device=device)
+    rolled[: reach + 1] = taps[reach:].to(device)
+    rolled[n - reach :] = taps[:reach].to(device)
+    spectrum: Tensor = torch.fft.rfft(rolled)
+    return spectrum.real
+
+
+def _toeplitz(taps: Tensor, at: Tensor) -> Tensor:
+    inside = at.abs() <= _REACH
+    return torch.where(inside, taps[(at + _REACH).clamp(0, 2 * _REACH)], 0.0)
+
+
+def _smooth_size(least: int) -> int:
+    """An even size of transforms, not below `least`, without large prime factors."""
+    return min(odd << max(1, (-(-least // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15))
+
+
+def _floating(taps: Tensor) -> Tensor:
+    return taps if taps.dtype == torch.float64 else taps.float()
+
+
+def _portions(channels: int, n: int) -> Iterator[slice]:
+    step = max(1, _STEP // n)
+    return (slice(first, min(first + step, channels)) for first in range(0, channels, step))
