@@ -70,7 +70,15 @@ def conv(
 
 
 @app.command()
-def plan(device: options.Device = "auto", lengths: Lengths = None, csv: Csv = None) -> None:
+def plan(
+    device: options.Device = "auto",
+    lengths: Lengths = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Time the kernels on this GPU (minutes), to choose plans by it from now on."),
+    ] = False,
+    csv: Csv = None,
+) -> None:
     """Compare the plan that the cost model chooses with the fastest of all plans (needs a GPU)."""
     from genoconv.errors import EnvironmentProblem
     from genoconv.kernels import benchmark
@@ -78,6 +86,9 @@ def plan(device: options.Device = "auto", lengths: Lengths = None, csv: Csv = No
     place = _place(device)
     if place.type != "cuda":
         raise EnvironmentProblem("only the kernels for GPUs have plans to compare", fix="run this on a GPU")
+    if measure:
+        _measure(place)
+        return
     print(f"{'length':>9} {'B':>3} {'H':>4}  {'chosen':26} {'ms':>9}  {'best':26} {'ms':>9} {'ratio':>6}")
     rows = []
     for batch, channels, length in benchmark.shapes(place, _lengths(lengths)):
@@ -90,6 +101,21 @@ def plan(device: options.Device = "auto", lengths: Lengths = None, csv: Csv = No
         )
     if csv:
         benchmark.write_csv(csv, rows, place)
+
+
+def _measure(place: "torch.device") -> None:
+    """Times the kernels and keeps their rates in the user's cache folder."""
+    import torch
+
+    from genoconv.kernels import calibration
+    from genoconv.kernels.monarch import rates
+
+    properties = torch.cuda.get_device_properties(place)
+    timed = calibration.timer(place, lambda line: print(line, flush=True))
+    found = calibration.measure(timed, device=properties.name, multiprocessors=properties.multi_processor_count)
+    path = rates.cache_file(found.device)
+    rates.write(path, found)
+    print(f"written to {path}", file=sys.stderr)
 
 
 def _place(device: str) -> "torch.device":

@@ -21,6 +21,7 @@ from torch import Tensor
 from genoconv.kernels import reference, triton_path
 from genoconv.kernels.fftconv import backend_for, fftconv, prepare
 from genoconv.kernels.monarch.plan import Plan, candidates, choose
+from genoconv.kernels.monarch.rates import rates_for
 from genoconv.kernels.spectrum import Spectrum
 
 # Untyped in torch.
@@ -127,14 +128,14 @@ def measure(
     error, fine_error = _errors(fftconv(taps=spectrum, **case, out=out), weights, case, keep)
     if not error <= (BOUNDS[dtype] if spectrum.band is None else max(BOUNDS[dtype], BAND_BOUND)):
         raise BenchmarkError(f"length {length}, {spectrum.plan or 'torch'}: relative error {error:.2e}")
-    ms, dense_ms = _milliseconds(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device), 0.0
+    ms, dense_ms = milliseconds(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device), 0.0
     if spectrum.band is not None:
         dense = prepare(weights, length, dtype=dtype, batch=batch)
-        dense_ms = _milliseconds(lambda: fftconv(taps=dense, **case, out=out, check=False), device)
+        dense_ms = milliseconds(lambda: fftconv(taps=dense, **case, out=out, check=False), device)
         del dense
     mib = peak_mib(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device) + spectrum.nbytes / 2**20
     transform = torch.fft.rfft(weights.float(), 2 * length)
-    torch_ms = _milliseconds(lambda: plain_torch(case, transform), device)
+    torch_ms = milliseconds(lambda: plain_torch(case, transform), device)
     torch_mib = peak_mib(lambda: plain_torch(case, transform), device) + transform.nbytes / 2**20
     copy_ms = copy_milliseconds(case["u"], case["in_gate"], out, device)
     return Measurement(
@@ -155,10 +156,10 @@ def measure_plans(
 
     def timed(plan: Plan) -> float:
         spectrum = triton_path.prepare(weights, length, plan=plan)
-        return _milliseconds(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device)
+        return milliseconds(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device)
 
     times = {plan: timed(plan) for plan in candidates(length, taps)}
-    chosen = choose(batch, channels, length, taps)
+    chosen = choose(batch, channels, length, taps, rates_for(device))
     best = min(times, key=lambda plan: times[plan])
     return PlanMeasurement(length, batch, channels, taps, str(chosen), times[chosen], str(best), times[best])
 
@@ -247,7 +248,7 @@ def relative(result: Tensor, expected: Tensor) -> float:
     return float((result - expected).norm() / expected.norm())
 
 
-def _milliseconds(run: Callable[[], object], device: torch.device) -> float:
+def milliseconds(run: Callable[[], object], device: torch.device) -> float:
     """Median time of a call: on a GPU of its kernels alone (a CUDA graph), after a first call has compiled them."""
     run()
     if device.type != "cuda":
@@ -262,7 +263,7 @@ def _milliseconds(run: Callable[[], object], device: torch.device) -> float:
 def copy_milliseconds(a: Tensor, b: Tensor, out: Tensor, device: torch.device) -> float:
     """Two tensors read and two written: by copies and by a kernel, in a graph and, on a GPU, without."""
     ways = [lambda: (out.copy_(a), out.copy_(b)), lambda: (torch.neg(a, out=out), torch.neg(b, out=out))]
-    times = [_milliseconds(way, device) for way in ways]
+    times = [milliseconds(way, device) for way in ways]
     if device.type == "cuda":
         times += [median(events(way, device) for _ in range(9)) for way in ways]
     return min(times)

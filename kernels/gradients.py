@@ -7,6 +7,7 @@ from torch import Tensor
 
 from genoconv.kernels import triton_path
 from genoconv.kernels.monarch import filters
+from genoconv.kernels.monarch.rates import rates_for
 from genoconv.kernels.spectrum import Spectrum
 
 
@@ -46,7 +47,7 @@ class _Convolution(torch.autograd.Function):
         spectrum = triton_path.prepare(taps, L, batch=B)
         out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
         triton_path.convolve(u, spectrum, skip, in_gate, out_gate, out, check=check)
-        context.plan = backward.choose(B, H, L)
+        context.plan = backward.choose(B, H, L, rates_for(u.device))
         context.check = check
         kept = spectrum.plan == context.plan and spectrum.nbytes <= u.numel() * u.element_size()
         context.save_for_backward(u, taps, skip, in_gate, out_gate, *_parts(spectrum if kept else None))

@@ -8,6 +8,7 @@ from torch import Tensor
 from genoconv.kernels.backends import HALF
 from genoconv.kernels.monarch import filters
 from genoconv.kernels.monarch.plan import Plan, choose
+from genoconv.kernels.monarch.rates import rates_for
 from genoconv.kernels.spectrum import Spectrum
 
 
@@ -30,7 +31,7 @@ def prepare(taps: Tensor, length: int, *, batch: int = 1, plan: Plan | None = No
     H, K = taps.shape
     kept = min(K, length)
     if plan is None:
-        plan = choose(batch, H, length, kept)
+        plan = choose(batch, H, length, kept, rates_for(taps.device))
     data, scale = filters.prepare(taps[:, :kept].detach(), plan)
     return Spectrum(
         "triton", kept, _longest(plan, kept, K), plan.n, plan.n, data, HALF[0], plan=plan, scale=scale

@@ -1,6 +1,7 @@
 """From tensors to the launches of the backward kernels: a result's gradient in, the gradients of all operands out."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 
 import torch
@@ -16,7 +17,7 @@ from genoconv.kernels.monarch.backward_kernels import (
 )
 from genoconv.kernels.monarch.launch import PLANE_BYTES, OuterTiles, common_unit, middle, portion, unit_stride
 from genoconv.kernels.monarch.passes_kernels import outer_forward_kernel, outer_inverse_kernel
-from genoconv.kernels.monarch.plan import H200, Plan, candidates, cost
+from genoconv.kernels.monarch.plan import H200, Plan, Rates, candidates, cost
 
 # Time of the backward kernels by length of a block or row, in forward ones (H200), where two outer passes and their
 # inverses count as one: 64 x 16 10.2 ps a sample, 64 x 32 10.0, 64 x 64 22.9; rows 10.8 and 20.1.
@@ -40,15 +41,16 @@ class Gradients:
     out_gate: Tensor | None
 
 
-def choose(batch: int, channels: int, length: int) -> Plan:
+@lru_cache(maxsize=4096)
+def choose(batch: int, channels: int, length: int, rates: Rates = H200) -> Plan:
     """The cheapest plan for gradients: of those that transform a whole signal at once."""
     plans = [p for p in candidates(length, length) if p.method == "passes" or (p.method == "blocks" and not p.history)]
-    rates = replace(
-        H200,
-        blocks={size: rate * _BLOCKS[size] for size, rate in H200.blocks.items()},
-        inner={size: rate * _INNER[size] for size, rate in H200.inner.items()},
+    slower = replace(
+        rates,
+        blocks={size: rate * _BLOCKS[size] for size, rate in rates.blocks.items()},
+        inner={size: rate * _INNER[size] for size, rate in rates.inner.items()},
     )
-    return min(plans, key=lambda plan: cost(plan, batch, channels, length, length, rates))
+    return min(plans, key=lambda plan: cost(plan, batch, channels, length, length, slower))
 
 
 class _Operands:

@@ -51,7 +51,7 @@ class Plan:
         return f"{name} + before" if self.history else name or "direct"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rates:
     """Speed of the kernels on one GPU, gated, float16: picoseconds a sample (the same number in ms per 1e9 samples).
 

@@ -39,6 +39,7 @@ def test_sparse_beside_dense(genoconv: Any) -> None:
         (("conv", "--frequency-sparsity", "0.5"), 2, "--frequency-sparsity is 0 or from 0.6 to"),
         (("conv", "--frequency-sparsity", "0.75", "--backward"), 2, "with all frequencies"),
         (("plan", "--device", "cpu"), 4, "plans to compare"),
+        (("plan", "--device", "cpu", "--measure"), 4, "plans to compare"),
     ],
 )
 def test_what_cannot_be_measured(genoconv: Any, arguments: tuple[str, ...], code: int, message: str) -> None:
