@@ -142,6 +142,20 @@ def test_the_largest_gradients_stay_finite() -> None:
     assert_close(through_triton(case), exact(case), torch.bfloat16)
 
 
+@pytest.mark.skipif(not GPU, reason="takes 60 GB, and hours in the interpreter")
+@pytest.mark.parametrize(("B", "H", "L"), [(64, 34_000, 1000), (2, 260, 1 << 22)])
+def test_more_than_two_billion_samples(B: int, H: int, L: int) -> None:
+    u, gate, dy = (torch.randn(B, H, L, dtype=torch.float16, device=DEVICE) for _ in range(3))
+    assert u.numel() > 1 << 31
+    case = {"u": u, "taps": torch.randn(H, 900, device=DEVICE) / 30.0, "in_gate": gate}
+    found = through_triton(case | {"dy": dy})
+    for h in (0, H - 1):
+        at = slice(h, h + 1)
+        cut = {name: tensor[at] if name == "taps" else tensor[:, at] for name, tensor in (case | {"dy": dy}).items()}
+        own = {name: tensor[at] if name == "taps" else tensor[:, at] for name, tensor in found.items()}
+        assert_close(own, exact(cut), torch.float16)
+
+
 def test_gradients_are_the_same_every_time() -> None:
     case = operands(5, 2, 700, 700)
     first, second = through_triton(case), through_triton(case)

@@ -25,3 +25,7 @@ def test_by_hand() -> None:
         u, taps, torch.tensor([0.5]), in_gate=torch.full((1, 1, 3), 2.0), out_gate=torch.tensor([[[1.0, 0.0, -1.0]]])
     )
     assert gated.flatten().tolist() == [21.0, 0.0, -67.0]
+
+
+def test_unwritten_memory_is_nan_here() -> None:
+    assert torch.empty(1000).isnan().all()

@@ -11,6 +11,8 @@ from genoconv.kernels import backend_for, reference, triton_path
 from genoconv.kernels.fftconv import ConvolutionOverflowError, fftconv, prepare
 from genoconv.kernels.monarch.plan import Plan
 from genoconv.kernels.spectrum import Spectrum
+from genoconv.model.config import HyenaConfig
+from genoconv.model.filter import ImplicitFilter, Positions
 
 GPU = torch.cuda.is_available()
 if not GPU:
@@ -166,6 +168,45 @@ def test_offsets_beyond_32_bits(plan: Plan) -> None:
     spectrum = triton_path.prepare(case["taps"], L, plan=plan)
     result = fftconv(**{**case, "taps": spectrum, "u": apart}, out=apart)
     assert relative_error(result, expected) < TOLERANCE[torch.float16]
+
+
+@pytest.mark.skipif(not GPU, reason="takes 20 GB, and hours in the interpreter")
+@pytest.mark.parametrize(("B", "H", "L"), [(64, 34_000, 1000), (2, 260, 1 << 22)])
+def test_more_than_two_billion_samples(B: int, H: int, L: int) -> None:
+    u = torch.randn(B, H, L, dtype=torch.float16, device=DEVICE)
+    assert u.numel() > 1 << 31
+    taps = torch.randn(H, 900, device=DEVICE) / 30.0
+    result = fftconv(u, taps)
+    for b, h in ((0, 0), (0, H - 1), (B - 1, 0), (B - 1, H - 1)):
+        at = slice(h, h + 1)
+        expected = reference.fftconv(u[b : b + 1, at], taps[at])
+        assert relative_error(result[b : b + 1, at], expected) < TOLERANCE[torch.float16]
+
+
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[1], Plan("passes", (2, 64, 32))], ids=str)
+def test_linear_in_the_input(plan: Plan) -> None:
+    L = 3000 if plan.method == "passes" else 1500
+    cases = [operands(1, 2, L, 1024), operands(1, 2, L, 1024)]
+    cases[1]["u"] = cases[1]["u"].flip(-1)
+    together = cases[0] | {"u": 2.0 * cases[0]["u"] - 0.5 * cases[1]["u"]}
+    apart = 2.0 * run(cases[0], plan).double() - 0.5 * run(cases[1], plan).double()
+    assert relative_error(run(together, plan), apart) < 2.0 * TOLERANCE[torch.float16]
+
+
+IMPLICIT = [1000, 4100, *([32_770, 160_002, 1_000_002] if GPU else [])]
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.0])
+@pytest.mark.parametrize("l_max", IMPLICIT)
+def test_filters_as_the_model_makes_them(l_max: int, mean: float) -> None:
+    """Smooth, never under a twentieth of their window: few bins make the result, 19 bits apart from the rest."""
+    torch.manual_seed(l_max)
+    config = HyenaConfig(d_model=2, n_layer=1, d_inner=2, l_max=l_max)
+    with torch.no_grad():
+        taps = ImplicitFilter(config, Positions(config))(l_max).to(DEVICE)
+    case = operands(1, 2, l_max, 1, mean=mean) | {"taps": taps}
+    expected = reference.fftconv(**case)
+    assert relative_error(fftconv(**case, backend="triton"), expected) < 1.5 * TOLERANCE[torch.float16]
 
 
 def test_rows_share_the_filter_and_nothing_else() -> None:
