@@ -7,8 +7,10 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from genoconv.errors import GenoconvError, InputError, OutputError, UsageError
+from genoconv.inputs.ahead import ahead
 from genoconv.inputs.batches import plan_units
 from genoconv.inputs.fasta import Record
 from genoconv.inputs.places import Region, parse_region, read_regions
@@ -22,12 +24,12 @@ from genoconv.outputs.parts import Parts, parts_path
 from genoconv.outputs.pooling import SITE
 from genoconv.runs.assembly import assemble
 from genoconv.runs.compute import Done, Unit, failed_fast, make_engine, no_memory, no_site, work
-from genoconv.runs.devices import choose_devices, use_threads
+from genoconv.runs.devices import choose_devices, usable_cores, use_threads
 from genoconv.runs.job import EmbedSettings, Failure, Job, Summary
 from genoconv.runs.memory import fits, unit_budget
 from genoconv.runs.provenance import computes, description, differences
 from genoconv.runs.shards import WHOLE, Shard, deal
-from genoconv.runs.workers import Errand, work_on_all
+from genoconv.runs.workers import Errand, Team, work_on_all
 
 
 def prepare(
@@ -56,6 +58,7 @@ def prepare(
     use_threads(settings.threads)
     devices = choose_devices(settings.device)
     source = resolve(settings.model, report=tell, progress=tell is not None)
+    team = start_team(devices, settings)
     found = scan(inputs, settings.letters, duplicates=settings.duplicates, regions=wanted_regions(settings))
     engine = make_engine(settings, source.path, devices[0], int(found.lengths.max(initial=1)))
     possible = fits(found.lengths, engine.model.config, devices[0], settings.filter_length)
@@ -77,7 +80,12 @@ def prepare(
         mine[unit] = True
     failures = [failure for failure in failures if (shard.index == 1 if failure.row < 0 else mine[failure.row])]
     rows = np.flatnonzero(mine & possible)
-    return Job(settings, found, shard, unit_bases, pools, rows, failures, source, devices, engine)
+    return Job(settings, found, shard, unit_bases, pools, rows, failures, source, devices, engine, team)
+
+
+def start_team(devices: Sequence[torch.device], settings: EmbedSettings) -> Team | None:
+    """The processes that compute on several devices; none for one device."""
+    return Team(devices, settings.threads or usable_cores()) if len(devices) > 1 else None
 
 
 def wanted_regions(settings: EmbedSettings) -> list[Region] | None:
@@ -225,21 +233,29 @@ def open_parts(job: Job, output: Path, *, overwrite: bool = False, restart: bool
 
 def computed(job: Job, parts: Parts, wanted: Array) -> Generator[Done]:
     """Compute what is wanted of the job, on its one device or on all of them; the results go to the parts."""
-    if len(job.devices) == 1:
+    team, job.team = job.team or start_team(job.devices, job.settings), None
+    if team is None:
         writer = parts.writer(0, about=computes(job.engine), interval=job.settings.commit_every)
         return work(job.engine, units(job, wanted), writer)
     errand = Errand(job.settings, job.source.path, int(job.lengths.max(initial=1)), parts.folder)
-    return work_on_all(errand, job.devices, units(job, wanted))
+    return work_on_all(team, errand, units(job, wanted))
 
 
 def units(job: Job, wanted: Array) -> Iterator[Unit]:
-    """Read the input again, pool by pool, and yield the wanted rows (a mask over all rows) in their units."""
+    """Read the input again, pool by pool, and yield the wanted rows (a mask over all rows) in their units.
+
+    While a pool is computed, the next one is read.
+    """
     wanted = wanted & np.isin(np.arange(len(wanted)), job.rows)
     records = enumerate(job.inputs.records())
-    for pool in job.pools:
+
+    def read(pool: Sequence[Array]) -> list[Unit]:
         remaining = [unit[wanted[unit]] for unit in pool]
         held = take(records, {row for unit in remaining for row in unit.tolist()})
-        yield from ((unit, [held[row] for row in unit.tolist()]) for unit in remaining if len(unit))
+        return [(unit, [held[row] for row in unit.tolist()]) for unit in remaining if len(unit)]
+
+    for pool in ahead(map(read, job.pools)):
+        yield from pool
 
 
 def take(records: Iterator[tuple[int, Record]], rows: set[int]) -> dict[int, Record]:

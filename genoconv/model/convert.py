@@ -50,8 +50,6 @@ def convert(source: Path, folder: Path, *, overwrite: bool = False) -> Path:
         }
         save_checkpoint(model, aside, metadata=metadata, buffers=True)
         _compare(source, aside)
-        # safetensors makes files for their owner only; the config has the permissions that the person's umask gives.
-        shutil.copymode(aside / CONFIG_FILE, aside / WEIGHT_FILES[0])
         folder.mkdir(exist_ok=True)
         for name in (WEIGHT_FILES[0], CONFIG_FILE):
             (aside / name).replace(folder / name)

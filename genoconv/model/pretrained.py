@@ -5,6 +5,7 @@ The only place that knows other people's names.
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,6 +168,8 @@ def save_checkpoint(
     header = {"format": "pt", **(metadata or {})}
     save_file(tensors, folder / WEIGHT_FILES[0], metadata=header)
     (folder / CONFIG_FILE).write_text(json.dumps(model.config.to_dict(), indent=1, sort_keys=True) + "\n")
+    # safetensors makes files for their owner only; the config has the permissions that the person's umask gives.
+    shutil.copymode(folder / CONFIG_FILE, folder / WEIGHT_FILES[0])
 
 
 def _public(name: str, shape: torch.Size) -> tuple[str, tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from genoconv.inputs.scan import DuplicatePolicy, Scan
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.names import DEFAULT_MODEL, ResolvedModel
 from genoconv.runs.shards import Shard
+
+if TYPE_CHECKING:
+    from genoconv.runs.workers import Team
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +117,7 @@ class Job:
         source: Where the model came from.
         devices: Where to compute.
         engine: The model on the first of them.
+        team: The processes that compute, one for each of several devices, until the run takes them.
     """
 
     settings: EmbedSettings
@@ -125,6 +130,7 @@ class Job:
     source: ResolvedModel
     devices: Sequence[torch.device]
     engine: Engine
+    team: "Team | None" = None
 
     @property
     def ids(self) -> list[str]:

@@ -5,7 +5,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -17,7 +17,7 @@ import torch
 from genoconv.errors import EnvironmentProblem, GenoconvError
 from genoconv.outputs.part_files import PartWriter
 from genoconv.runs.compute import Done, Unit, make_engine, work
-from genoconv.runs.devices import usable_cores, use_threads
+from genoconv.runs.devices import use_threads
 from genoconv.runs.job import EmbedSettings
 from genoconv.runs.provenance import computes
 from genoconv.runs.signals import stop_on_signals
@@ -43,7 +43,7 @@ class Errand:
     folder: Path
 
 
-def work_on_all(errand: Errand, devices: Sequence[torch.device], units: Iterator[Unit]) -> Generator[Done]:
+def work_on_all(team: "Team", errand: Errand, units: Iterator[Unit]) -> Generator[Done]:
     """Compute units on several devices, one process each; a free one takes the next unit, so that none idles.
 
     Yields:
@@ -54,30 +54,40 @@ def work_on_all(errand: Errand, devices: Sequence[torch.device], units: Iterator
         EnvironmentProblem: A worker died.
         Interrupted: The run, or a worker of it, got a signal.
     """
-    team = Team(errand, devices)
     try:
-        yield from team.work(units)
+        yield from team.work(errand, units)
     finally:
         team.dismiss()
 
 
 class Team:
-    """The workers of one run: each with a process, a pipe, and at most one unit."""
+    """The workers of one run: each with a process, a pipe, and at most one unit.
 
-    def __init__(self, errand: Errand, devices: Sequence[torch.device]) -> None:
+    Their processes start at once: what they import, and the context of a GPU, take seconds, in which the input is read.
+    Workers that nobody gives an errand end when the team is no more.
+
+    Args:
+        devices: Where to compute, one worker each.
+        threads: CPU threads of all of them together.
+    """
+
+    def __init__(self, devices: Sequence[torch.device], threads: int) -> None:
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         self._members: dict[Connection, tuple[BaseProcess, torch.device]] = {}
-        threads = max(1, (errand.settings.threads or usable_cores()) // len(devices))
         for number, device in enumerate(devices):
             ours, theirs = context.Pipe()
-            arguments = (theirs, errand, number, str(device), threads)
+            arguments = (theirs, number, str(device), max(1, threads // len(devices)))
             process = context.Process(target=serve, args=arguments, name=f"genoconv-{number}", daemon=True)
-            process.start()
+            with _no_ctrl_c():
+                process.start()
             theirs.close()
             self._members[ours] = (process, device)
 
-    def work(self, units: Iterator[Unit]) -> Generator[Done]:
+    def work(self, errand: Errand, units: Iterator[Unit]) -> Generator[Done]:
         """Hand out the units, and yield what became of them, until all are done and all workers have committed."""
+        for member in self._members:
+            self._tell(member, errand)
+        unit = next(units, None)  # always one in hand, so that nobody waits for the input to be read
         while self._members:
             for pipe in wait(list(self._members)):
                 assert isinstance(pipe, Connection)
@@ -90,7 +100,8 @@ class Team:
                     process, _ = self._members.pop(pipe)
                     process.join()
                 else:
-                    self._tell(pipe, next(units, None))
+                    self._tell(pipe, unit)
+                    unit = next(units, None)
 
     def dismiss(self) -> None:
         """End workers that still run; each commits what it has done. Nothing to do after a good end."""
@@ -109,9 +120,9 @@ class Team:
         except (EOFError, OSError):
             return self._death(pipe)
 
-    def _tell(self, pipe: Connection, unit: Unit | None) -> None:
+    def _tell(self, pipe: Connection, what: Errand | Unit | None) -> None:
         try:
-            pipe.send(unit)
+            pipe.send(what)
         except OSError:
             raise self._death(pipe) from None
 
@@ -133,7 +144,7 @@ READY = "ready"
 COMMITTED = "committed"
 
 
-def serve(pipe: Connection, errand: Errand, number: int, device: str, threads: int) -> None:
+def serve(pipe: Connection, number: int, device: str, threads: int) -> None:
     """What a worker does: load the model, then compute unit after unit until there are no more, or no one asks.
 
     It answers `READY`, a `Done` for each unit, then `COMMITTED`; or the error that stopped it.
@@ -142,19 +153,26 @@ def serve(pipe: Connection, errand: Errand, number: int, device: str, threads: i
     die_with_parent()
     try:
         with stop_on_signals():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
             use_threads(threads)
-            engine = make_engine(errand.settings, errand.model, torch.device(device), errand.longest)
-            parts = PartWriter(
-                errand.folder, worker=number, about=computes(engine), interval=errand.settings.commit_every
-            )
-            pipe.send(READY)
-            for done in work(engine, _received(pipe), parts):
-                pipe.send(done)
+            torch.zeros(1, device=device)
+            errand = _received(pipe)
+            if errand is None:
+                return
+            _serve(pipe, errand, number, torch.device(device))
     except BaseException as error:
         answer = error
     with suppress(OSError):  # the parent is gone
         pipe.send(answer if isinstance(answer, GenoconvError | str) else EnvironmentProblem(_words(answer)))
     pipe.close()
+
+
+def _serve(pipe: Connection, errand: Errand, number: int, device: torch.device) -> None:
+    engine = make_engine(errand.settings, errand.model, device, errand.longest)
+    parts = PartWriter(errand.folder, worker=number, about=computes(engine), interval=errand.settings.commit_every)
+    pipe.send(READY)
+    for done in work(engine, iter(lambda: _received(pipe), None), parts):
+        pipe.send(done)
 
 
 def die_with_parent() -> None:
@@ -163,16 +181,22 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
-def _received(pipe: Connection) -> Iterator[Unit]:
-    """Units, as the parent sends them; none any more when it is gone."""
-    while True:
-        try:
-            unit = pipe.recv()
-        except (EOFError, OSError):
-            return
-        if unit is None:
-            return
-        yield unit
+def _received(pipe: Connection) -> Any:
+    """What the parent sends; None when it is gone."""
+    try:
+        return pipe.recv()
+    except (EOFError, OSError):
+        return None
+
+
+@contextmanager
+def _no_ctrl_c() -> Iterator[None]:
+    """Ctrl-C, which goes to all processes of a terminal, does not meet the ones started here before they are ready."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _words(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Checkpoints under all their names: loaded alike, refused by name when something is wrong, written and read back."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -245,3 +246,14 @@ def test_same_model_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save_checkpoint(load_model(PUBLIC), tmp_path / name)
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_others_may_read_it_as_far_as_the_umask_lets_them(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        save_checkpoint(load_model(PUBLIC), tmp_path / "model")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "model").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o666 & ~umask

@@ -1,0 +1,43 @@
+"""Processes that compute: they wait for their errand, and end when there is none."""
+
+import os
+import signal
+import time
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import torch
+
+from genoconv.errors import Interrupted
+from genoconv.runs.job import EmbedSettings
+from genoconv.runs.workers import Errand, Team
+
+
+def workers() -> list[BaseProcess]:
+    """The workers of this process that are alive."""
+    return [process for process in active_children() if process.name.startswith("genoconv-")]
+
+
+def test_workers_without_an_errand_end_when_nobody_holds_them() -> None:
+    team = Team([torch.device("cpu")] * 2, 2)
+    assert len(workers()) == 2
+    del team
+    end = time.monotonic() + 120
+    while workers():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_ctrl_c_at_a_worker_that_is_just_starting_interrupts_the_run(tmp_path: Path) -> None:
+    team = Team([torch.device("cpu")], 1)
+    (started,) = workers()
+    assert started.pid is not None
+    os.kill(started.pid, signal.SIGINT)
+    try:
+        with pytest.raises(Interrupted, match="SIGINT"):
+            list(team.work(Errand(EmbedSettings(), tmp_path, 1, tmp_path), iter(())))
+    finally:
+        team.dismiss()
+    assert not workers()
