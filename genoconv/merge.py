@@ -15,10 +15,12 @@ from genoconv.outputs import hdf5
 from genoconv.outputs.assembly import copy_matrices, copy_tokens
 from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.columns import join
-from genoconv.outputs.formats import ROW_COLUMN, row_width, tokens_path
+from genoconv.outputs.formats import ROW_COLUMN, tokens_path
 from genoconv.outputs.hdf5 import Array, Column
+from genoconv.outputs.patience import signals_waiting
 from genoconv.outputs.shard_files import ShardFile
 from genoconv.outputs.store import EmbeddingWriter
+from genoconv.outputs.texts import Texts
 from genoconv.outputs.tokens import TokenWriter
 from genoconv.runs.provenance import differences
 from genoconv.runs.shards import Shard, shard_files, shard_path
@@ -36,7 +38,7 @@ class Merged:
         tokens: Its per-nucleotide file, if the shards have one.
         shards: The files of the shards.
         records: Rows.
-        size_bytes: Bytes of the shards' matrices.
+        size_bytes: Bytes of the shards' files.
         seconds: Time it took.
         failures: Records without a row, each with id, where, reason and row.
     """
@@ -72,19 +74,22 @@ def merge(output: Path, paths: Sequence[Path] = (), *, overwrite: bool = False) 
             fix=f"name them, or the output that they belong to: their names are as {shard_path(output, Shard(1, 8))}",
         )
     with ExitStack() as files:
-        shards = [files.enter_context(ShardFile(path)) for path in found]
+        shards = []
+        for path in found:
+            with signals_waiting():
+                shards.append(files.enter_context(ShardFile(path)))
         check(shards, output)
         rows = np.sort(np.concatenate([shard.rows for shard in shards]))
         described = joined_provenance(shards, seconds=time.monotonic() - start)
-        dtype = np.dtype(described["settings"]["dtype"])
-        numbers = sum(row_width(pooling, shards[0].d_model) for pooling, _ in shards[0].keys)
         write(shards, rows, described, output, overwrite=overwrite)
+    tokens = tokens_path(output) if described["settings"]["tokens"] else None
+    read = [*found, *(map(tokens_path, found) if tokens else ())]
     return Merged(
         output=output,
-        tokens=tokens_path(output) if described["settings"]["tokens"] else None,
+        tokens=tokens,
         shards=found,
         records=len(rows),
-        size_bytes=len(rows) * numbers * dtype.itemsize,
+        size_bytes=sum(path.stat().st_size for path in read),
         seconds=time.monotonic() - start,
         failures=described["failures"],
     )
@@ -146,13 +151,13 @@ def write(
 ) -> None:
     """Write the whole, in input order."""
     order = np.argsort(np.concatenate([shard.rows for shard in shards]), kind="stable")
-    ids = [name for shard in shards for name in shard.ids]
     parts = [shard.columns() for shard in shards if len(shard.rows)]
     columns: dict[str, Column] = {
         name: hdf5.take(join([part[name] for part in parts]), order) for name in parts[0] if name != ROW_COLUMN
     }
     keys, settings = shards[0].keys, described["settings"]
-    names, width, dtype = [ids[place] for place in order], shards[0].d_model, settings["dtype"]
+    names = Texts.joined([shard.ids for shard in shards]).take(order)
+    width, dtype = shards[0].d_model, settings["dtype"]
     with ExitStack() as files:
         store = files.enter_context(
             EmbeddingWriter(

@@ -22,8 +22,8 @@ class RowSource(Protocol):
     def rows(self) -> Array:
         """Which rows, ascending, (k,) int64."""
 
-    def matrix(self, key: Key, start: int, stop: int) -> Array:
-        """The numbers of `rows[start:stop]`, (stop - start, d)."""
+    def read_matrix(self, key: Key, start: int, into: Array) -> None:
+        """Reads the numbers of k rows from `rows[start]` on into an array (k, d) of the stored type."""
 
     def tokens(self, place: int, start: int, stop: int) -> Array:
         """Bases start to stop of the record of `rows[place]`, (stop - start, d)."""
@@ -40,8 +40,8 @@ def copy_matrices(sources: Sequence[RowSource], rows: Array, keys: Sequence[Key]
     """
     places = [np.searchsorted(rows, source.rows) for source in sources]
     for key in keys:
-        for first, block in _blocks(sources, places, len(rows), key):
-            writer.write(first, key[0], key[1], block)
+        for first, block in _blocks(sources, places, key, writer.row(key[0]), len(rows)):
+            writer.write(first, key[0], key[1], block)  # has taken the block when it returns
 
 
 def copy_tokens(sources: Sequence[RowSource], rows: Array, lengths: Array, writer: TokenWriter) -> None:
@@ -65,25 +65,25 @@ def copy_tokens(sources: Sequence[RowSource], rows: Array, lengths: Array, write
             writer.write(row, source.tokens(place, start, min(length, start + BLOCK_ROWS)), start=start)
 
 
-def _blocks(sources: Sequence[RowSource], places: Sequence[Array], total: int, key: Key) -> Iterator[tuple[int, Array]]:
-    """(first row, values) of consecutive blocks; each source gives the stretch of its rows that lies in the block."""
-    size = BLOCK_ROWS
-    first = 0
-    while first < total:
-        last = min(total, first + size)
-        block: Array | None = None
+def _blocks(
+    sources: Sequence[RowSource], places: Sequence[Array], key: Key, like: Array, total: int
+) -> Iterator[tuple[int, Array]]:
+    """(first row, values) of consecutive blocks of rows like one; each source gives the stretch of its rows in a block.
+
+    All blocks lie in the same memory: new memory for each took as long as reading them.
+    """
+    size = max(1, BLOCK_BYTES // (like.nbytes * BLOCK_ROWS)) * BLOCK_ROWS
+    memory = np.empty((min(size, total), *like.shape), like.dtype)
+    stretch = np.empty_like(memory)
+    for first in range(0, total, size):
+        block = memory[: total - first]
+        filled = np.zeros(len(block), dtype=bool)
         for source, where in zip(sources, places, strict=True):
-            start, stop = np.searchsorted(where, [first, last]).tolist()
-            if start == stop:
-                continue
-            values = source.matrix(key, start, stop)
-            if block is None:
-                # A row that no source holds stays NaN, which no file takes.
-                block = np.full((last - first, *values.shape[1:]), np.nan, values.dtype)
-            block[where[start:stop] - first] = values
-        if block is None:
-            raise ValueError(f"no source holds the rows {first} to {last - 1}")
+            start, stop = np.searchsorted(where, [first, first + len(block)]).tolist()
+            if start < stop:
+                source.read_matrix(key, start, stretch[: stop - start])
+                block[where[start:stop] - first] = stretch[: stop - start]
+                filled[where[start:stop] - first] = True
+        if not filled.all():
+            raise ValueError(f"no source holds row {first + int(np.argmin(filled))}")
         yield first, block
-        row_bytes = block.nbytes // len(block)
-        size = max(1, BLOCK_BYTES // (row_bytes * BLOCK_ROWS)) * BLOCK_ROWS
-        first = last

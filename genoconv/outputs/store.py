@@ -13,6 +13,7 @@ from genoconv.outputs import hdf5
 from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.formats import CHUNK_ROWS, EMBEDDINGS, matrix_name, predicted_bytes, row_width, total_width
 from genoconv.outputs.hdf5 import Array, Column
+from genoconv.outputs.texts import Texts
 from genoconv.outputs.values import check_dtype, to_stored
 from genoconv.outputs.verification import verify
 
@@ -55,9 +56,10 @@ class EmbeddingWriter:
     ) -> None:
         _check_layout(poolings, layers)
         check_dtype(dtype)
-        self._ids = list(ids)
+        self._ids = ids if isinstance(ids, Texts) else list(ids)
         self._obs = dict(obs)
         self._dtype = dtype
+        self._d_model = d_model
         needed = predicted_bytes(len(self._ids), total_width(poolings, layers, d_model), dtype=dtype)
         self._place = AtomicFile(path, overwrite=overwrite, needed_bytes=needed)
         self._matrices: dict[tuple[str, int], _Matrix] = {}
@@ -88,6 +90,10 @@ class EmbeddingWriter:
         with self._place.writing():
             self._matrices[pooling, layer].write(where, stored)
 
+    def row(self, pooling: str) -> Array:
+        """A row of zeros, as it is stored under a pooling, (d,) or of both strands (2d,)."""
+        return np.zeros(row_width(pooling, self._d_model), self._dtype)
+
     def commit(self, provenance: Mapping[str, Any], *, omit: Sequence[int] = ()) -> None:
         """Completes the file: writes `provenance` as JSON, reads everything back, and gives it its final name.
 
@@ -105,7 +111,7 @@ class EmbeddingWriter:
             if missing.size:
                 raise OutputError(
                     f"{missing.size} of {len(self._ids)} records were never embedded",
-                    where=f"record {self._ids[missing[0]]}, pooling {pooling}, layer {layer}",
+                    where=f"record {self._ids[int(missing[0])]}, pooling {pooling}, layer {layer}",
                 )
         with self._place.writing():
             for matrix in self._matrices.values():
@@ -116,7 +122,8 @@ class EmbeddingWriter:
             hdf5.write_text(self._file["uns"], "provenance", text)
             hdf5.seal(self._file)
             self._file.close()
-        findings = verify(self._place.temporary)
+        with self._place.syncing():
+            findings = verify(self._place.temporary)
         if findings:
             raise OutputError(f"the file on disk is not what was written: {findings[0]}", where=str(self._place.path))
         self._place.publish()
@@ -161,7 +168,7 @@ class EmbeddingWriter:
         rows = np.flatnonzero(kept)
         columns = {name: hdf5.take(column, rows) for name, column in self._obs.items()}
         del self._file["obs"]
-        hdf5.write_table(self._file, "obs", [self._ids[row] for row in rows], columns)
+        hdf5.write_table(self._file, "obs", [self._ids[row] for row in rows.tolist()], columns)
 
 
 class _Matrix:

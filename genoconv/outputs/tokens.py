@@ -13,6 +13,7 @@ from genoconv.outputs import hdf5
 from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.formats import TOKEN_CHUNK_ROWS, TOKENS, predicted_token_bytes
 from genoconv.outputs.hdf5 import Array
+from genoconv.outputs.texts import Texts
 from genoconv.outputs.values import check_dtype, to_stored
 
 
@@ -46,7 +47,7 @@ class TokenWriter:
         overwrite: bool = False,
     ) -> None:
         check_dtype(dtype)
-        self._ids = list(ids)
+        self._ids = ids if isinstance(ids, Texts) else list(ids)
         self._lengths = np.asarray(lengths, dtype=np.int64)
         if len(self._lengths) != len(self._ids) or layer < 0:
             raise ValueError(f"{len(self._lengths)} lengths for {len(self._ids)} ids, layer {layer}")
@@ -152,7 +153,7 @@ class TokenWriter:
     def _drop_records(self, kept: Array) -> None:
         hdf5.keep_rows(self._data, np.repeat(kept, self._lengths))
         del self._file["id"], self._file["offsets"]
-        self._write_index([self._ids[row] for row in np.flatnonzero(kept)], self._lengths[kept])
+        self._write_index([self._ids[row] for row in np.flatnonzero(kept).tolist()], self._lengths[kept])
 
 
 def _offsets(lengths: Array) -> Array:

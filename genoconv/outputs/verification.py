@@ -1,6 +1,6 @@
 """A finished file -> everything that is wrong with it, in words; all of it is read."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from genoconv.outputs import hdf5
 from genoconv.outputs.formats import EMBEDDINGS, TOKENS, FileFormat, row_width, tokens_path
 from genoconv.outputs.hdf5 import Array, Dataset, File, Group
+from genoconv.outputs.patience import signals_waiting
 
 READ_BYTES = 32 << 20
 # What h5py raises on damaged files, by where the damage lies.
@@ -35,14 +36,32 @@ def verify(path: str | Path) -> list[str]:
         return ["there is no such file"]
     findings: list[str] = []
     try:
-        with hdf5.open_read(path) as file:
-            findings.extend(_findings(file, path))
+        findings.extend(filter(None, _in_steps(_read_whole(path))))
     except DAMAGE as error:
-        findings.append(f"not a sound HDF5 file: {_one_line(error)}")
+        findings.append(f"not a sound HDF5 file: {one_line(error)}")
     return findings
 
 
+def _in_steps(findings: Generator[str]) -> Iterator[str]:
+    """The same findings; signals come in between them only, for h5py does not bear them."""
+    finding: str | None = ""
+    try:
+        while finding is not None:
+            with signals_waiting():
+                finding = next(findings, None)
+            yield finding or ""
+    finally:
+        with signals_waiting():
+            findings.close()
+
+
+def _read_whole(path: Path) -> Generator[str]:
+    with hdf5.open_read(path) as file:
+        yield from _findings(file, path)
+
+
 def _findings(file: File, path: Path) -> Iterator[str]:
+    """What is wrong, and now and then an empty text, which says that this is a good moment for a signal."""
     known = {known.name: known for known in (EMBEDDINGS, TOKENS)}
     name = file.attrs.get("genoconv_format")
     if name not in known:
@@ -138,23 +157,31 @@ def _matrix_findings(name: str, matrix: Dataset, rows: int) -> Iterator[str]:
         elif not np.isfinite(values).all():
             row = start + int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
             yield f"{name}, row {row}: a number is NaN or infinite"
+        else:
+            yield ""
 
 
 def _blocks(matrix: Dataset, first: int = 0, last: int | None = None) -> Iterator[tuple[int, int, Array | str]]:
-    """Reads (start, end, values) by blocks of whole chunks; a block that cannot be read again chunk by chunk."""
+    """Reads (start, end, values) by blocks of whole chunks; a block that cannot be read again chunk by chunk.
+
+    All blocks lie in the same memory.
+    """
     chunk = matrix.chunks[0] if matrix.chunks else max(1, matrix.shape[0])
     end = matrix.shape[0] if last is None else last
     row_bytes = max(1, matrix.shape[1] * matrix.dtype.itemsize)
     step = max(1, READ_BYTES // (chunk * row_bytes)) * chunk if last is None else chunk
+    memory = np.empty((min(step, end - first), matrix.shape[1]), matrix.dtype)
     for start in range(first, end, step):
         stop = min(end, start + step)
         try:
-            yield start, stop, matrix[start:stop]
+            block = memory[: stop - start]
+            matrix.read_direct(block, np.s_[start:stop])
+            yield start, stop, block
         except DAMAGE as error:
             if stop - start > chunk:
                 yield from _blocks(matrix, start, stop)
             else:
-                yield start, stop, f"damaged ({_one_line(error)})"
+                yield start, stop, f"damaged ({one_line(error)})"
 
 
 def _checksum_findings(file: File, name: str) -> Iterator[str]:
@@ -165,8 +192,10 @@ def _checksum_findings(file: File, name: str) -> Iterator[str]:
             yield f"{name} has no checksum"
         elif hdf5.stored_checksum(dataset) != expected:
             yield f"{name} is damaged: its checksum does not agree"
+        else:
+            yield ""
     except DAMAGE as error:
-        yield f"{name} is damaged ({_one_line(error)})"
+        yield f"{name} is damaged ({one_line(error)})"
 
 
 def _sibling_findings(file: File, path: Path) -> Iterator[str]:
@@ -184,7 +213,7 @@ def _sibling_findings(file: File, path: Path) -> Iterator[str]:
             else:
                 yield from _disagreements(file, tokens, path.name)
     except DAMAGE as error:
-        yield f"{path.name} beside it cannot be read: {_one_line(error)}"
+        yield f"{path.name} beside it cannot be read: {one_line(error)}"
 
 
 def _disagreements(file: File, tokens: File, name: str) -> Iterator[str]:
@@ -210,6 +239,7 @@ def _disagreements(file: File, tokens: File, name: str) -> Iterator[str]:
             yield f"{name} beside it has other numbers for row {row}: it is from another run"
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error says, cut to its first line; its kind if it says nothing."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0]

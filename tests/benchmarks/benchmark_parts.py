@@ -18,6 +18,7 @@ import torch
 
 from genoconv import embed, merge
 from genoconv.outputs.formats import ROW_COLUMN
+from genoconv.outputs.hdf5 import Categorical
 from genoconv.outputs.part_files import PartWriter
 from genoconv.outputs.store import EmbeddingWriter
 from genoconv.outputs.verification import verify
@@ -87,7 +88,14 @@ def merging(work: Path) -> None:
         rows = np.sort(order[index - 1])
         values = np.repeat(rows[:, None], WIDTH, axis=1).astype(np.float32)
         paths.append(shard_path(work / "whole.h5", Shard(index, SHARDS)))
-        obs: dict[str, Any] = {"length": rows, "sha256": ["0" * 64] * len(rows), ROW_COLUMN: rows}
+        obs: dict[str, Any] = {
+            **dict.fromkeys(("length", "start", "end", ROW_COLUMN), rows),
+            "strand": Categorical(["+"] * len(rows), categories=("+", "-")),
+            "n_fraction": rows / total,
+            **dict.fromkeys(("truncated", "longer_than_trained"), rows < 0),
+            "sha256": [f"{row:064x}" for row in rows.tolist()],
+            "source": Categorical(["genes.fa.gz"] * len(rows), categories=("genes.fa.gz",)),
+        }
         ids = [f"r{row}" for row in rows]
         provenance = {
             "settings": settings,
@@ -105,8 +113,10 @@ def merging(work: Path) -> None:
     before, cpu = peak_mib(), time.process_time()
     merged = merge.merge(work / "whole.h5")
     cpu = time.process_time() - cpu
+    matrix = total * WIDTH * 4
     report("merged_mb", merged.size_bytes / 1e6, f"{SHARDS} shards of {ROWS_OF_SHARD} rows of {WIDTH} float32")
     report("merge_mb_per_second", merged.size_bytes / 1e6 / merged.seconds, "read; written; fsynced; verified")
+    report("merge_matrix_mb_per_second", matrix / 1e6 / merged.seconds, "the same but for ids and columns")
     report("merge_mb_per_cpu_second", merged.size_bytes / 1e6 / cpu, "the same without waiting")
     report("merge_peak_mib_more", peak_mib() - before, "")
 

@@ -36,7 +36,7 @@ def writer(parts: Parts, worker: int = 0, interval: float = 60) -> PartWriter:
     return parts.writer(worker, about={"device": "cpu"}, interval=interval)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.permutations(range(12)), st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(1, 3))
 def test_any_order_comes_back_in_order(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], sizes: list[int], workers: int
@@ -75,6 +75,19 @@ def test_any_order_comes_back_in_order(
         expected = np.concatenate([bases(row, int(lengths[row])) for row in range(12)])
         assert np.array_equal(per_base["data"][:], expected)
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.h5", "out.tokens.h5"]
+
+
+def test_a_row_that_no_part_holds_is_no_row_of_zeros(tmp_path: Path) -> None:
+    with Parts(tmp_path / "out.h5") as parts:
+        mine = writer(parts)
+        mine.add(np.array([0, 1, 3]), {KEY: numbers(np.array([0, 1, 3]))})
+        mine.commit()
+        parts.refresh()
+        store = EmbeddingWriter(
+            tmp_path / "x.h5", ids=list("abcd"), d_model=WIDTH, poolings=["mean"], layers=[1], obs={}
+        )
+        with store, pytest.raises(ValueError, match="row 2"):
+            copy_matrices(parts.list(), np.arange(4), [KEY], store)
 
 
 def test_a_part_is_an_ordinary_npz(tmp_path: Path) -> None:

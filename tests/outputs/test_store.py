@@ -1,5 +1,6 @@
 """The embeddings file: what is written is what AnnData, scanpy and two lines of h5py read."""
 
+import errno
 import random
 import string
 import warnings
@@ -32,7 +33,7 @@ def columns(records: int) -> dict[str, Column]:
         "n_fraction": np.linspace(0, 1, records),
         "truncated": np.arange(records) % 3 == 0,
         "sha256": [f"{row:064x}" for row in range(records)],
-        "source": ["odd\udcff name.fa"] * records,
+        "source": Categorical(["odd\udcff name.fa"] * records, categories=["odd\udcff name.fa", "other.fa"]),
         "strand": Categorical(["+-"[row % 2] for row in range(records)], categories=["+", "-"]),
     }
 
@@ -211,6 +212,17 @@ def test_an_existing_file_is_kept_until_the_new_one_is_complete(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [path]
     write_one(path, embeddings(5), overwrite=True)
     assert path.read_bytes() != before
+
+
+def test_a_disk_that_refuses_while_the_file_is_read_back_leaves_no_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [OSError(errno.EIO, "Input/output error")]  # a second call would say that all is well
+    monkeypatch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(refusals.pop()) if refusals else None)
+    with pytest.raises(OutputError, match="Input/output error"):
+        write_one(tmp_path / "out.h5", embeddings(5))
+    assert refusals == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_our_own_mistakes_are_loud(tmp_path: Path) -> None:
