@@ -85,6 +85,9 @@ def convert(
     destination: Annotated[
         Path, typer.Argument(metavar="DST", show_default=False, help="Folder for config.json and model.safetensors.")
     ],
+    half: Annotated[
+        bool, typer.Option("--half", help="Store projections and MLPs in float16: smaller, and numbers may change.")
+    ] = False,
     force: options.Force = False,
 ) -> None:
     """Write any checkpoint that can be loaded as config.json and model.safetensors, under the public -hf names.
@@ -94,7 +97,8 @@ def convert(
     from genoconv.model.convert import convert
     from genoconv.model.names import resolve
 
-    _tell(f"wrote {convert(resolve(source, report=_tell).path, destination, overwrite=force)}, equal to its source")
+    written = convert(resolve(source, report=_tell).path, destination, overwrite=force, half=half)
+    _tell(f"wrote {written}, equal to its source" + (" but for the rounding to float16" if half else ""))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """One block: the stream x (B, L, d) passes the mixer along the sequence, then the MLP along the channels."""
 
+import torch
 from torch import Tensor, nn
 
 from genoconv.model.config import NORM_EPS, HyenaConfig
@@ -19,9 +20,24 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, filter_length: int | None = None) -> Tensor:
         """The stream after the block, (B, L, d)."""
-        x = x + self.operator(self.norm1(x), filter_length)
+        return self.leave(x, self.operator.convolve(self.enter(x), filter_length))
+
+    def enter(self, x: Tensor) -> Tensor:
+        """What the long filter mixes, with its gates, (B, 3d, L)."""
+        return self.operator.enter(self.norm1(x))
+
+    def leave(self, x: Tensor, y: Tensor) -> Tensor:
+        """The stream x (B, L, d) with what the long filter made of it, y (B, d, L), and with the MLP's share."""
+        x = x + self.operator.leave(y)
         after: Tensor = x + self.mlp(self.norm2(x))
         return after
+
+    def compile_around_convolution(self) -> None:
+        """Has torch.compile fuse all but the convolution, on first use: for training, where shapes repeat."""
+        for name in ("enter", "leave"):
+            self.__dict__[name] = torch.compile(getattr(self, name), dynamic=False)
+        filters = self.operator.long_filter
+        filters.__dict__["forward"] = torch.compile(filters.forward, dynamic=False)
 
 
 class MLP(nn.Module):

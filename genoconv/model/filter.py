@@ -43,8 +43,10 @@ class ImplicitFilter(nn.Module):
         self.register_buffer("deltas", decay_rates(config.d_model))
 
     def forward(self, count: int) -> Tensor:
-        """The first `count` <= l_max taps of every channel, (d, count)."""
-        return self.taps(self.features(0, count), slice(None))
+        """The first `count` <= l_max taps of every channel, (d, count), in float32 under autocast too."""
+        # Made in bfloat16, neighbouring taps could not be told apart.
+        with torch.autocast(self.deltas.device.type, enabled=False):
+            return self.taps(self.features(0, count), slice(None))
 
     def features(self, first: int, last: int) -> Tensor:
         """What all channels' taps first to last - 1 are linear combinations of, (last - first, filter_order)."""

@@ -7,10 +7,14 @@ from torch.nn import functional
 from genoconv.kernels.fftconv import fftconv
 from genoconv.model.config import HyenaConfig
 from genoconv.model.filter import ImplicitFilter, Positions
+from genoconv.model.projections import to_channels, to_positions
 
 
 class HyenaOperator(nn.Module):
-    """Mixes along the sequence: two gates around a causal convolution as long as the sequence."""
+    """Mixes along the sequence: two gates around a causal convolution as long as the sequence.
+
+    Three steps, so that what surrounds the convolution can be fused with its neighbours: enter, convolve, leave.
+    """
 
     def __init__(self, config: HyenaConfig, positions: Positions) -> None:
         super().__init__()
@@ -21,14 +25,21 @@ class HyenaOperator(nn.Module):
         self.skip = nn.Parameter(torch.randn(d))
         self.out_proj = nn.Linear(d, d)
 
-    def forward(self, x: Tensor, filter_length: int | None = None) -> Tensor:
-        """Mixes x (B, L, d), with the long filter cut to `filter_length` taps."""
-        taps = self.long_filter(count_taps(self.long_filter.positions.z.shape[0], x.shape[1], filter_length))
-        u = self.short_filter(self.in_proj(x).transpose(1, 2))  # (B, 3d, L)
-        x0, x1, v = u.chunk(3, dim=1)  # (B, d, L) each
-        y = fftconv(v, taps, self.skip, in_gate=x1, out_gate=x0)
-        mixed: Tensor = self.out_proj(y.transpose(1, 2))
-        return mixed
+    def enter(self, x: Tensor) -> Tensor:
+        """The gates and the signal x0, x1 and v, one below the other, (B, 3d, L)."""
+        u: Tensor = self.short_filter(to_channels(x, self.in_proj.weight, self.in_proj.bias))
+        return u
+
+    def convolve(self, u: Tensor, filter_length: int | None) -> Tensor:
+        """Gate, long filter, gate: (B, d, L)."""
+        taps = self.long_filter(count_taps(self.long_filter.positions.z.shape[0], u.shape[2], filter_length))
+        x0, x1, v = u.chunk(3, dim=1)
+        # Not waiting for the device at every layer: what is not finite shows in the loss.
+        return fftconv(v, taps, self.skip, in_gate=x1, out_gate=x0, check=False)
+
+    def leave(self, y: Tensor) -> Tensor:
+        """What is added to the stream, (B, L, d)."""
+        return to_positions(y, self.out_proj.weight, self.out_proj.bias)
 
 
 class ShortFilter(nn.Module):
@@ -40,11 +51,14 @@ class ShortFilter(nn.Module):
         self.bias = nn.Parameter(torch.empty(channels).uniform_(-(3**-0.5), 3**-0.5))
 
     def forward(self, u: Tensor) -> Tensor:
-        """Filters u (B, channels, L); three products are several times faster than torch's depthwise Conv1d."""
+        """Filters u (B, channels, L); three products are several times faster than torch's depthwise Conv1d.
+
+        Computed in the weights' precision, returned in that of u.
+        """
         L = u.shape[-1]
         earlier = functional.pad(u, (2, 0))
         two, one, now = self.weight[:, :, None].unbind(1)  # (channels, 1) each
-        return two * earlier[..., :L] + one * earlier[..., 1 : L + 1] + now * u + self.bias[:, None]
+        return (two * earlier[..., :L] + one * earlier[..., 1 : L + 1] + now * u + self.bias[:, None]).to(u.dtype)
 
 
 def count_taps(l_max: int, length: int, filter_length: int | None) -> int:

@@ -59,6 +59,9 @@ _TOP_NAMES = {
 }
 _OURS = {public: ours for ours, public in (_LAYER_NAMES | _TOP_NAMES).items()}
 
+# 97% of the weights. The filters' first layer, times positions and frequencies, would be off by radians in float16.
+_LARGE = ("in_proj.weight", "out_proj.weight", "fc1.weight", "fc2.weight")
+
 # Metric counters of the training code, and heads for other tasks: nothing that the hidden states depend on.
 _IGNORED = re.compile(r"(train|val|test)_torchmetrics\.|(model\.)?(decoder|encoder|head|score)\.")
 _PREFIX = re.compile(r"^(model|hyena)\.(?=backbone\.|lm_head\.)")
@@ -144,7 +147,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def save_checkpoint(
-    model: HyenaDNA, folder: Path, *, metadata: Mapping[str, str] | None = None, buffers: bool = True
+    model: HyenaDNA,
+    folder: Path,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    buffers: bool = True,
+    half: bool = False,
 ) -> None:
     """Writes config.json and model.safetensors under the public -hf names.
 
@@ -154,6 +162,7 @@ def save_checkpoint(
         metadata: Strings for the header of the safetensors file.
         buffers: Also write z, t and deltas where they are what their formulas give, as the public files do; without
             them the file is smaller, and only genoconv can read it.
+        half: Write the large matrices (`in_half`) in float16.
     """
     folder.mkdir(parents=True, exist_ok=True)
     z, t = position_features(model.config.l_max, model.config.emb_dim)
@@ -164,12 +173,17 @@ def save_checkpoint(
         formula = formulas.get(name.rpartition("long_filter.")[2])
         if buffers or formula is None or not torch.equal(value, formula):
             public, shape = _public(name, value.shape)
-            tensors[public] = value.reshape(shape).clone()
+            tensors[public] = (value.half() if half and in_half(name) else value).reshape(shape).clone()
     header = {"format": "pt", **(metadata or {})}
     save_file(tensors, folder / WEIGHT_FILES[0], metadata=header)
     (folder / CONFIG_FILE).write_text(json.dumps(model.config.to_dict(), indent=1, sort_keys=True) + "\n")
     # safetensors makes files for their owner only; the config has the permissions that the person's umask gives.
     shutil.copymode(folder / CONFIG_FILE, folder / WEIGHT_FILES[0])
+
+
+def in_half(name: str) -> bool:
+    """Whether a tensor of ours may be stored in float16: projections and MLPs, not what makes the filters."""
+    return name.endswith(_LARGE)
 
 
 def _public(name: str, shape: torch.Size) -> tuple[str, tuple[int, ...]]:

@@ -17,7 +17,7 @@ from genoconv.cli import models
 from genoconv.errors import ModelError, OutputError, UsageError
 from genoconv.model.catalogue import PUBLIC_MODELS
 from genoconv.model.hyenadna import HyenaDNA
-from genoconv.model.pretrained import load_checkpoint, save_checkpoint
+from genoconv.model.pretrained import load_checkpoint, load_model, save_checkpoint
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 SAFETENSORS = GOLDEN / "tiny-d64"
@@ -114,15 +114,38 @@ def test_convert_onto_a_file(tmp_path: Path) -> None:
 
 
 def test_convert_leaves_nothing_if_reading_back_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def save_badly(model: HyenaDNA, folder: Path, *, metadata: dict[str, str], buffers: bool) -> None:
+    def save_badly(model: HyenaDNA, folder: Path, *, metadata: dict[str, str], buffers: bool, half: bool) -> None:
         with torch.no_grad():
             model.norm.bias.add_(1e-6)
-        save_checkpoint(model, folder, metadata=metadata, buffers=buffers)
+        save_checkpoint(model, folder, metadata=metadata, buffers=buffers, half=half)
 
     monkeypatch.setattr("genoconv.model.convert.save_checkpoint", save_badly)
-    with pytest.raises(ModelError, match="something else"):
-        run("convert", LIGHTNING, tmp_path / "made")
+    for more in ([], ["--half"]):
+        with pytest.raises(ModelError, match="something else"):
+            run("convert", *more, LIGHTNING, tmp_path / "made")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_convert_in_half_rounds_the_large_matrices_alone(tmp_path: Path) -> None:
+    run("convert", "--half", LIGHTNING, tmp_path / "made")
+    before, after = load_checkpoint(LIGHTNING), load_checkpoint(tmp_path / "made")
+    rounded = {name for name, tensor in before.tensors.items() if not torch.equal(tensor, after.tensors[name])}
+    assert {name.split(".", 2)[2] for name in rounded} == {
+        "operator.in_proj.weight", "operator.out_proj.weight", "mlp.fc1.weight", "mlp.fc2.weight",
+    }  # fmt: skip
+    assert all(torch.equal(before.tensors[name].half().float(), after.tensors[name]) for name in rounded)
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path / "made", SAFETENSORS)]
+    assert sizes[0] < 0.7 * sizes[1]
+
+
+def test_convert_refuses_to_round_what_float16_cannot_hold(tmp_path: Path) -> None:
+    model = load_model(LIGHTNING)
+    with torch.no_grad():
+        model.stack[0].mlp.fc1.weight[0, 0] = 1e5
+    save_checkpoint(model, tmp_path / "large")
+    with pytest.raises(ModelError, match="too large for float16"):
+        run("convert", "--half", tmp_path / "large", tmp_path / "made")
+    assert not (tmp_path / "made").exists()
 
 
 def test_convert_of_something_else(tmp_path: Path) -> None:

@@ -143,8 +143,8 @@ def test_float64_is_a_hundred_times_closer(fixture: str, name: str, states: Stat
 
 
 def swap_gates(monkeypatch: pytest.MonkeyPatch, model: HyenaDNA) -> None:
-    def wrong(v: Tensor, taps: Tensor, skip: Tensor, *, in_gate: Tensor, out_gate: Tensor) -> Tensor:
-        return fftconv(v, taps, skip, in_gate=out_gate, out_gate=in_gate)
+    def wrong(v: Tensor, taps: Tensor, skip: Tensor, *, in_gate: Tensor, out_gate: Tensor, check: bool) -> Tensor:
+        return fftconv(v, taps, skip, in_gate=out_gate, out_gate=in_gate, check=check)
 
     monkeypatch.setattr("genoconv.model.operator.fftconv", wrong)
 
