@@ -121,6 +121,24 @@ def assemble(sources: tuple[Source, ...], folder: Path) -> Assembly:
     return made
 
 
+def limit(made: Assembly, bases: int, *, whole: str = "Homo sapiens") -> None:
+    """Keep the first so many letters of every organism but one, so that the one makes up more of the whole."""
+    for organism in made.train.keys() - {whole}:
+        kept: list[_Piece] = []
+        for piece in made.train[organism]:
+            if left := bases - sum(len(before.sequence) for before in kept):
+                kept.append(_shortened(piece, left))
+        made.train[organism] = kept
+
+
+def _shortened(piece: _Piece, length: int) -> _Piece:
+    """The first letters of a piece, under the name of that range."""
+    record, _, place = piece.name.rpartition(":")
+    start = int(place.partition("-")[0])
+    sequence = piece.sequence[:length]
+    return _Piece(f"{record}:{start}-{start + len(sequence) - 1}", sequence)
+
+
 def _training_pieces(source: Source, folder: Path) -> Iterator[_Piece]:
     """The records of a source without what is held out."""
     for record, sequence in read_source(source, folder / source.package):
@@ -189,6 +207,7 @@ def main() -> None:
     """The command line of the recipe."""
     parser = argparse.ArgumentParser(prog="python -m genoconv.training.recipe", description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder for train/, validation/ and recipe.json")
+    parser.add_argument("--most", type=int, metavar="BASES", help="at most so many bases of any organism but human")
     parser.add_argument("--packages", type=Path, help="folder of .deb files; missing ones are downloaded into it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -200,7 +219,10 @@ def main() -> None:
             unpack(name, packages, Path(scratch))
         for source in SOURCES:
             check(source, Path(scratch) / source.package)
-        summary = write(assemble(SOURCES, Path(scratch)), SOURCES, options.out)
+        made = assemble(SOURCES, Path(scratch))
+        if options.most is not None:
+            limit(made, options.most)
+        summary = write(made, SOURCES, options.out)
     for row in summary["organisms"]:
         print(f"{row['bases'] / 1e6:8.2f} Mb  {row['organism']}", file=sys.stderr)
     print(f"{summary['train_bases'] / 1e6:8.2f} Mb in all, {summary['human_share']:.1%} human", file=sys.stderr)

@@ -12,7 +12,7 @@ import pytest
 
 from genoconv.errors import EnvironmentProblem, InputError
 from genoconv.training.readers import read_source
-from genoconv.training.recipe import assemble, check, fetch_packages, write
+from genoconv.training.recipe import _Piece, assemble, check, fetch_packages, limit, write
 from genoconv.training.sources import FORBIDDEN, SOURCES, Source
 
 
@@ -91,6 +91,18 @@ def test_what_is_held_out_or_repeated_never_gets_into_training(tmp_path: Path) -
     assert mouse[:16_384] == b"N" * 16_384
     assert b"N" not in mouse[16_384:]
     assert made.dropped == {"Homo sapiens": 0, "Mus musculus": 16_384}
+
+
+def test_organisms_but_one_can_be_limited(tmp_path: Path) -> None:
+    made = assemble(fake_sources(tmp_path), tmp_path)
+    made.train["Mus musculus"].append(_Piece("a:b:101-160", b"ACGT" * 15))
+    length = len(made.train["Mus musculus"][0].sequence)
+    limit(made, length + 10)
+    assert [piece.name for piece in made.train["Homo sapiens"]] == ["chr1:1-40000", "chr1:50001-60000"]
+    assert [piece.name for piece in made.train["Mus musculus"]] == [f"chr9:1-{length}", "a:b:101-110"]
+    assert made.train["Mus musculus"][1].sequence == b"ACGTACGTAC"
+    limit(made, 5000)
+    assert [piece.name for piece in made.train["Mus musculus"]] == ["chr9:1-5000"]
 
 
 def test_the_files_and_the_summary_agree(tmp_path: Path) -> None:
