@@ -38,6 +38,9 @@ def train(
     weight_decay: Annotated[float, typer.Option(min=0, help="Of projections and MLPs.")] = Settings.weight_decay,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same run.")] = Settings.seed,
     one_strand: Annotated[bool, typer.Option("--one-strand", help="Do not learn from reverse complements.")] = False,
+    filter_length: Annotated[
+        int | None, typer.Option(min=1, help="Cut the long filters to so many taps (partial convolution).")
+    ] = None,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         typer.Option(help="Of projections and MLPs; auto: bfloat16 on a GPU, else float32."),
@@ -48,6 +51,9 @@ def train(
     ] = Pace.validate,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between two checkpoints.")] = Pace.checkpoint,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Fuse with torch.compile: a minute of patience, then faster steps.")
+    ] = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
     quiet: options.Quiet = False,
@@ -55,13 +61,15 @@ def train(
     """Train a model to predict the next base, or continue from one.
 
     Give held-out sequences with --validation, or --validation-fraction. The folder DIR then serves as --model.
+    On several GPUs of a machine: torchrun --nproc-per-node 4 -m genoconv train ...; they share each batch.
     """
-    from genoconv.runs.devices import choose_device, use_threads
+    from genoconv.runs.devices import choose_device, usable_cores, use_threads
+    from genoconv.training.processes import device_here, processes_here, threads_here
     from genoconv.training.run import Data, train
-    from genoconv.training.start import Shape, new_model, starting_point
+    from genoconv.training.start import Shape, new_model, starting_point, with_shorter_filters
 
-    use_threads(threads)
-    where = choose_device(device)
+    use_threads(threads or threads_here(usable_cores()))
+    where = choose_device(device_here(device))
     half: Precision = "bfloat16" if where.type == "cuda" else "float32"
     config, weights, identity = starting_point(start, Shape(d_model, layers, d_inner, l_max))
     settings = Settings(
@@ -79,8 +87,11 @@ def train(
         both_strands=not one_strand,
         precision=half if precision == "auto" else precision,
         start=identity,
+        filter_length=filter_length,
+        compiled=compiled,
     )
-    model = (weights or new_model(config, seed)).to(where)
+    model = with_shorter_filters(weights or new_model(config, seed), filter_length).to(where)
     data = Data(fasta, validation or (), validation_fraction)
     pace = Pace(log_every, validate_every, checkpoint_every, quiet)
-    train(model, data, out, settings, pace=pace, resume=resume)
+    with processes_here(where) as processes:
+        train(model, data, out, settings, pace=pace, resume=resume, processes=processes)

@@ -9,7 +9,7 @@ import torch
 from genoconv.errors import InputError, OutputError
 
 CHECKPOINT = "checkpoint.pt"
-FORMAT = 1
+FORMAT = 2
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:

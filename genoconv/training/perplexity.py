@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from genoconv.model.hyenadna import HyenaDNA
-from genoconv.training.corpus import FIRST_BASE, LAST_BASE
+from genoconv.training.corpus import FIRST_BASE, LAST_BASE, is_base
 
 _IGNORED = -100
 
@@ -31,6 +31,11 @@ def next_base_loss(model: HyenaDNA, windows: Tensor, *, reduction: str = "mean")
     )
 
 
+def count_targets(windows: NDArray[np.uint8]) -> int:
+    """How many targets of windows (B, L + 1) count: those that are A, C, G or T."""
+    return int(is_base(windows[:, 1:]).sum())
+
+
 @torch.no_grad()
 def perplexity(model: HyenaDNA, tokens: NDArray[np.uint8], *, context: int, batch_bases: int = 1 << 17) -> float:
     """Perplexity of the next base, in float32, over windows side by side.
@@ -48,7 +53,7 @@ def perplexity(model: HyenaDNA, tokens: NDArray[np.uint8], *, context: int, batc
     for rows in _windows(tokens, context, batch_bases):
         windows = torch.from_numpy(rows).to(device).long()
         loss += next_base_loss(model, windows, reduction="sum").double().item()
-        count += int(((rows[:, 1:] >= FIRST_BASE) & (rows[:, 1:] <= LAST_BASE)).sum())
+        count += count_targets(rows)
     return math.exp(loss / count) if count else math.nan
 
 

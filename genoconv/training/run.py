@@ -5,8 +5,8 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,6 +25,8 @@ from genoconv.training.corpus import Corpus, build_corpus, open_corpus
 from genoconv.training.journal import Journal
 from genoconv.training.markov import MarkovModel
 from genoconv.training.perplexity import perplexity
+from genoconv.training.plot import plot_if_possible
+from genoconv.training.processes import Processes
 from genoconv.training.settings import Pace, Settings
 from genoconv.training.trainer import Trainer, make_repeatable
 
@@ -70,46 +72,69 @@ class Result:
 
 
 def train(
-    model: HyenaDNA, data: Data, out: Path, settings: Settings, *, pace: Pace | None = None, resume: bool = False
+    model: HyenaDNA,
+    data: Data,
+    out: Path,
+    settings: Settings,
+    *,
+    pace: Pace | None = None,
+    resume: bool = False,
+    processes: Processes | None = None,
 ) -> Result:
     """Train a model and write it.
+
+    Several processes call it alike, each with the model on a device of its own; the first one reads and writes.
 
     Args:
         model: Its weights at step 0, on the device to train on.
         data: What to learn from and what to validate on.
-        out: Folder for the model (config.json, model.safetensors), log.jsonl, training.json, checkpoint.pt, corpus/.
+        out: Folder for the model (config.json, model.safetensors), log.jsonl, training.json, loss.png (if matplotlib is
+            there), checkpoint.pt, corpus/.
         settings: How to train.
         pace: How often to tell, check and save.
         resume: Go on from the checkpoint in `out`; the packed data there is used again.
+        processes: Those that share each batch; None is this one alone.
 
     Raises:
         UsageError: `out` holds a run and `resume` is false, or the settings differ from that run's.
         InputError: The data cannot be used.
-        Interrupted: A signal came; the checkpoint is up to date.
+        Interrupted: A signal came, to this process or another; the checkpoint is up to date.
         GenoconvError: The loss is no longer a number.
     """
-    pace = pace or Pace()
+    pace, processes = pace or Pace(), processes or Processes()
     make_repeatable()
     with stop_on_signals():
-        corpus, saved = _open(data, out, settings, resume=resume)
-    trainer = Trainer(model, corpus, settings)
+        corpus, saved = _open(data, out, settings, processes, resume=resume)
+    trainer = Trainer(model, corpus, settings, processes)
     if saved:
         trainer.restore(saved["trainer"])
-    journal = Journal(out, quiet=pace.quiet, step=trainer.step)
-    run = _Run(trainer, corpus, out, settings, pace, journal, seconds=saved["seconds"] if saved else 0.0)
+    journal = Journal(out, quiet=pace.quiet, step=trainer.step, silent=not processes.first)
+    run = _Run(trainer, corpus, out, settings, pace, journal, processes, seconds=saved["seconds"] if saved else 0.0)
     run.begin()
     with _noted_signals() as noted:
         while trainer.step < settings.steps:
             run.advance()
-            if noted:
+            if stop := int(processes.largest(noted[0] if noted else 0)):
                 run.save()
-                raise Interrupted(noted[0])
+                raise Interrupted(signal.Signals(stop))
         run.save()
     return run.finish()
 
 
-def _open(data: Data, out: Path, settings: Settings, *, resume: bool) -> tuple[Corpus, dict[str, Any]]:
+def _open(
+    data: Data, out: Path, settings: Settings, processes: Processes, *, resume: bool
+) -> tuple[Corpus, dict[str, Any]]:
     """The packed data, and the checkpoint to go on from ({} at the start)."""
+    if processes.first:
+        found = _open_first(data, out, settings, resume=resume)
+        processes.wait()
+        return found
+    processes.wait()
+    return open_corpus(out / "corpus"), checkpoints.load(out, torch.device("cpu")) if resume else {}
+
+
+def _open_first(data: Data, out: Path, settings: Settings, *, resume: bool) -> tuple[Corpus, dict[str, Any]]:
+    """The same, where the data is packed by this process, and the settings are compared."""
     if not resume:
         if (out / checkpoints.CHECKPOINT).exists():
             raise UsageError(
@@ -141,6 +166,7 @@ class _Run:
         settings: Settings,
         pace: Pace,
         journal: Journal,
+        processes: Processes,
         *,
         seconds: float,
     ) -> None:
@@ -150,6 +176,7 @@ class _Run:
         self._settings = settings
         self._pace = pace
         self._journal = journal
+        self._processes = processes
         self._seconds_before = seconds
         self._start = time.monotonic()
         self._first_step = self._saved_step = trainer.step
@@ -161,10 +188,10 @@ class _Run:
         where = describe(trainer.model.embedding.weight.device)
         self._journal.write(
             "begin", trainer.step, settings=self._settings.to_dict(), parameters=weights, device=where,
-            train=asdict(corpus.train), validation=asdict(corpus.validation),
+            processes=self._processes.count, train=asdict(corpus.train), validation=asdict(corpus.validation),
         )  # fmt: skip
         self._journal.say(
-            f"{weights:,} weights on {where}; {corpus.train.bases:,} bases to learn from, "
+            f"{weights:,} weights on {where}{self._beside()}; {corpus.train.bases:,} bases to learn from, "
             f"{corpus.validation.bases:,} to validate on; steps {trainer.step:,} to {self._settings.steps:,}"
         )
 
@@ -175,7 +202,7 @@ class _Run:
         last = trainer.step == self._settings.steps
         if trainer.step % pace.log == 0 or last:
             self._tell()
-        if pace.validate and trainer.step % pace.validate == 0 and not last:
+        if pace.validate and trainer.step % pace.validate == 0 and not last and self._processes.first:
             value = self._perplexity(_GLANCE)
             self._journal.write("validation", trainer.step, perplexity=value)
             self._journal.say(f"step {trainer.step:,}: validation perplexity {value:.4f}")
@@ -187,13 +214,19 @@ class _Run:
         if self._saved_step == self._trainer.step:
             return
         settings = json.dumps(self._settings.to_dict())
-        checkpoints.save(
-            self._out, {"settings": settings, "seconds": self._seconds(), "trainer": self._trainer.state()}
-        )
+        state = {"settings": settings, "seconds": self._seconds(), "trainer": self._trainer.state()}
+        if self._processes.first:
+            checkpoints.save(self._out, state)
         self._saved_step = self._trainer.step
 
     def finish(self) -> Result:
         """Write the model, judge it, and tell."""
+        result = self._finish_first() if self._processes.first else Result(0.0, 0.0, 0, 0, 0.0)
+        perplexity, baseline, steps, bases, seconds = self._processes.told(astuple(result))
+        return Result(perplexity, baseline, int(steps), int(bases), seconds)
+
+    def _finish_first(self) -> Result:
+        """The same, in the process that does it for all."""
         trainer, settings = self._trainer, self._settings
         seconds = self._seconds()
         save_checkpoint(trainer.model, self._out, metadata={"genoconv": __version__}, buffers=False)
@@ -209,13 +242,14 @@ class _Run:
         summary = {
             "genoconv": __version__,
             "torch": torch.__version__,
-            "device": describe(trainer.model.embedding.weight.device),
+            "device": describe(trainer.model.embedding.weight.device) + self._beside(),
             "settings": settings.to_dict(),
             "train": asdict(self._corpus.train),
             "validation": asdict(self._corpus.validation),
             "result": asdict(result),
         }
         (self._out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
+        self._journal.say(plot_if_possible(self._out))
         self._journal.say(
             f"validation perplexity {result.perplexity:.4f} at a context of {settings.stages[-1].context:,} "
             f"(order-{BASELINE_ORDER} Markov model: {result.baseline:.4f}); {result.bases:,} bases in "
@@ -225,8 +259,7 @@ class _Run:
 
     def _tell(self) -> None:
         """A line about the steps since the last one."""
-        losses = self._trainer.take_losses()
-        loss = sum(losses) / len(losses)
+        loss, skipped = self._trainer.take_loss()
         step = self._trainer.step
         if not math.isfinite(loss):
             raise GenoconvError(
@@ -239,8 +272,10 @@ class _Run:
         seen = self._bases(0, step)
         self._journal.write(
             "step", step, loss=loss, perplexity=math.exp(loss), context=self._context(step - 1), bases=seen,
-            bases_per_second=round(rate),
+            bases_per_second=round(rate), **({"skipped": skipped} if skipped else {}),
         )  # fmt: skip
+        if skipped:
+            self._journal.say(f"step {step:,}: {skipped} of the last steps were left out: their loss was not finite")
         self._journal.say(
             f"step {step:,} of {self._settings.steps:,}: loss {loss:.4f}, perplexity {math.exp(loss):.4f}, "
             f"context {self._context(step - 1):,}, {rate:,.0f} bases/s, {duration(left)} left"
@@ -249,10 +284,16 @@ class _Run:
     def _perplexity(self, tokens: int | None) -> float:
         """On the first tokens of the validation part (None: on all)."""
         part = self._corpus.tokens("validation")[:tokens]
-        self._trainer.model.eval()
-        value = perplexity(self._trainer.model, part, context=self._settings.stages[-1].context)
-        self._trainer.model.train()
+        model = self._trainer.model.eval()
+        # Windows of the validation come in other shapes: each would be compiled anew.
+        with torch.compiler.set_stance("force_eager") if self._settings.compiled else nullcontext():
+            value = perplexity(model, part, context=self._settings.stages[-1].context)
+        model.train()
         return value
+
+    def _beside(self) -> str:
+        """Words about the other processes."""
+        return f" and {self._processes.count - 1} more" if self._processes.count > 1 else ""
 
     def _context(self, step: int) -> int:
         """Context length of a step."""

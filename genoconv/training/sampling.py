@@ -10,7 +10,11 @@ from genoconv.inputs.tokens import reverse_complement
 
 
 class WindowSampler:
-    """Windows of context + 1 tokens, every place once an epoch, in an order and at an offset that change by epoch."""
+    """Windows of context + 1 tokens, every place once an epoch, in an order and at an offset that change by epoch.
+
+    Attributes:
+        windows: Windows a batch.
+    """
 
     def __init__(
         self,
@@ -40,7 +44,7 @@ class WindowSampler:
             )
         self._tokens = tokens
         self._context = context
-        self._batch = batch
+        self.windows = batch
         self._seed = seed
         self._both_strands = both_strands
         # The offset is at most one window, so this many fit at any offset (at least one).
@@ -54,11 +58,12 @@ class WindowSampler:
         offset = int(random.integers(0, self._slack))
         return offset, random.permutation(self._count), random.random(self._count) < 0.5
 
-    def batch(self, number: int) -> NDArray[np.uint8]:
-        """The batch of this number (from 0), (batch, context + 1) uint8."""
-        rows = np.empty((self._batch, self._context + 1), dtype=np.uint8)
-        for row in range(self._batch):
-            epoch, place = divmod(number * self._batch + row, self._count)
+    def batch(self, number: int, which: range | None = None) -> NDArray[np.uint8]:
+        """The batch of this number (from 0), or some of its windows: (windows, context + 1) uint8."""
+        which = range(self.windows) if which is None else which
+        rows = np.empty((len(which), self._context + 1), dtype=np.uint8)
+        for row, index in enumerate(which):
+            epoch, place = divmod(number * self.windows + index, self._count)
             offset, order, turned = self._plan(epoch)
             start = offset + int(order[place]) * self._context
             window = self._tokens[start : start + self._context + 1]

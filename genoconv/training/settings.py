@@ -41,8 +41,11 @@ class Settings:
         weight_decay: Of the projections and MLPs; norms, biases, embeddings and filters have none.
         seed: Decides initial weights, order, offsets and strands.
         both_strands: Learn from reverse complements too.
-        precision: Of the projections and MLPs; long filters, convolutions, norms and the loss are always float32.
+        precision: Of the projections and MLPs; filters, norms and the loss are always float32. With bfloat16 the
+            convolutions on a GPU are those of the Triton kernels, otherwise float32.
         start: The model that the weights come from (its weights' sha256), or "" for random ones.
+        filter_length: Taps that the long filters are cut to (partial convolution); None leaves all l_max.
+        compiled: Whether torch.compile fuses what surrounds the convolutions, and steps are replayed as CUDA graphs.
     """
 
     d_model: int = 128
@@ -59,6 +62,8 @@ class Settings:
     both_strands: bool = True
     precision: Precision = "float32"
     start: str = ""
+    filter_length: int | None = None
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
@@ -69,16 +74,18 @@ class Settings:
             raise UsageError(f"the learning rate must be above 0, not {self.learning_rate}")
         if not 0 <= self.warmup < 1:
             raise UsageError(f"the warm-up is a share of the steps, 0 to 1, not {self.warmup}")
+        if self.filter_length is not None and not 1 <= self.filter_length <= self.l_max:
+            raise UsageError(f"filters of {self.l_max:,} taps cannot be cut to {self.filter_length:,}")
         for stage in self.stages:
             if not 2 <= stage.context <= self.batch_bases:
                 raise UsageError(
                     f"a context of {stage.context:,} does not fit into batches of {self.batch_bases:,} bases",
                     fix="give a larger --batch-bases or a shorter --context",
                 )
-            if stage.context > self.l_max:
+            if stage.context > self.l_max and self.filter_length is None:
                 raise UsageError(
                     f"a context of {stage.context:,} is longer than the filters ({self.l_max:,} taps)",
-                    fix="give a larger --l-max or a shorter --context",
+                    fix="give a larger --l-max or a shorter --context, or say with --filter-length that they may end",
                 )
 
     def stage_starts(self) -> list[int]:

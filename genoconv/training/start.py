@@ -1,7 +1,7 @@
 """Where a run begins: a new model of some shape with random weights, or the weights of one that exists."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -107,4 +107,29 @@ def new_model(config: HyenaConfig, seed: int) -> HyenaDNA:
             rates = torch.logspace(math.log10(_SLOWEST_SINE), math.log10(fastest), len(first))
             with torch.no_grad():
                 first[:, 0] = first[:, 0].sign() * rates
+    return model
+
+
+def with_shorter_filters(model: HyenaDNA, taps: int | None) -> HyenaDNA:
+    """The same model with the long filters ending after so many taps; None leaves them as they are.
+
+    The taps that stay keep their positions and values: what is trained, and saved, is a model of that `l_max`. It runs
+    at any length, as all do, and a position then sees at most that far back in each layer.
+
+    Args:
+        model: Changed in place.
+        taps: Up to its l_max.
+
+    Raises:
+        UsageError: The filters do not have so many taps.
+    """
+    if taps is None:
+        return model
+    if taps > model.config.l_max:
+        raise UsageError(f"filters of {model.config.l_max:,} taps cannot be cut to {taps:,}", fix="give fewer")
+    model.config = replace(model.config, l_max=taps)
+    for module in model.modules():
+        if isinstance(module, ImplicitFilter):
+            positions = module.positions
+            positions.z, positions.t = positions.z[:taps].clone(), positions.t[:taps].clone()
     return model

@@ -6,7 +6,7 @@ import torch
 from genoconv.errors import ModelError, UsageError
 from genoconv.model.config import HyenaConfig
 from genoconv.model.pretrained import load_model, save_checkpoint
-from genoconv.training.start import Shape, new_model, starting_point
+from genoconv.training.start import Shape, new_model, starting_point, with_shorter_filters
 
 CONFIG = HyenaConfig(d_model=16, n_layer=2, d_inner=32, l_max=1026, filter_shift=0.0)
 
@@ -66,3 +66,17 @@ def test_an_existing_model_brings_its_shape_and_its_identity(tmp_path: Path) -> 
         starting_point(str(tmp_path), Shape(n_layer=3))
     with pytest.raises((ModelError, UsageError)):
         starting_point(str(tmp_path / "nowhere"), Shape())
+
+
+@torch.no_grad()
+def test_shorter_filters_are_the_first_taps_of_the_whole_ones_also_once_saved(tmp_path: Path) -> None:
+    whole, cut = new_model(CONFIG, 0), with_shorter_filters(new_model(CONFIG, 0), 10)
+    ids = torch.randint(7, 11, (1, 100))
+    expected = whole(ids, filter_length=10)
+    assert cut.config.l_max == 10
+    torch.testing.assert_close(cut(ids), expected, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(expected, whole(ids), rtol=1e-3)
+    save_checkpoint(cut, tmp_path, buffers=False)
+    torch.testing.assert_close(load_model(tmp_path)(ids), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(UsageError, match="cannot be cut"):
+        with_shorter_filters(whole, 2000)
