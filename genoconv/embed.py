@@ -13,7 +13,6 @@ from genoconv.errors import GenoconvError, InputError, OutputError, UsageError
 from genoconv.inputs.ahead import ahead
 from genoconv.inputs.batches import plan_units
 from genoconv.inputs.fasta import Record
-from genoconv.inputs.places import Region, parse_region, read_regions
 from genoconv.inputs.scan import scan
 from genoconv.model.names import resolve
 from genoconv.outputs.atomic import AtomicFile
@@ -25,7 +24,7 @@ from genoconv.outputs.pooling import SITE
 from genoconv.runs.assembly import assemble
 from genoconv.runs.compute import Done, Unit, failed_fast, make_engine, no_memory, no_site, work
 from genoconv.runs.devices import choose_devices, usable_cores, use_threads
-from genoconv.runs.job import EmbedSettings, Failure, Job, Summary
+from genoconv.runs.job import EmbedSettings, Failure, Job, Summary, wanted_regions
 from genoconv.runs.memory import fits, unit_budget
 from genoconv.runs.provenance import computes, description, differences
 from genoconv.runs.shards import WHOLE, Shard, deal
@@ -86,16 +85,6 @@ def prepare(
 def start_team(devices: Sequence[torch.device], settings: EmbedSettings) -> Team | None:
     """The processes that compute on several devices; none for one device."""
     return Team(devices, settings.threads or usable_cores()) if len(devices) > 1 else None
-
-
-def wanted_regions(settings: EmbedSettings) -> list[Region] | None:
-    """The stretches asked for, or None for whole records."""
-    if not settings.regions and not settings.region_files:
-        return None
-    wanted = [parse_region(text) for text in settings.regions]
-    for path in settings.region_files:
-        wanted += read_regions(path, feature=settings.feature, chr_prefix=settings.chr_prefix)
-    return wanted
 
 
 def share(pools: Sequence[Sequence[Array]], lengths: Array, shard: Shard) -> list[list[Array]]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,23 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from genoconv.errors import InputError
+from genoconv.errors import GenoconvError, InputError
 from genoconv.outputs import hdf5
 from genoconv.outputs.assembly import copy_matrices, copy_tokens
 from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.columns import join
 from genoconv.outputs.formats import ROW_COLUMN, tokens_path
 from genoconv.outputs.hdf5 import Array, Column
+from genoconv.outputs.parts import parts_path
 from genoconv.outputs.patience import signals_waiting
 from genoconv.outputs.shard_files import ShardFile
 from genoconv.outputs.store import EmbeddingWriter
 from genoconv.outputs.texts import Texts
 from genoconv.outputs.tokens import TokenWriter
+from genoconv.runs.missing import record_ids
 from genoconv.runs.provenance import differences
 from genoconv.runs.shards import Shard, shard_files, shard_path
 
 NAMED = 10
-"""Missing shards named in the message."""
+"""Missing shards and records named in the message."""
+
+MISSING_HEADER = "id\trecord"
+"""Of the table of missing records: the id, and which of the good records of the input it is, counted from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ def merge(output: Path, paths: Sequence[Path] = (), *, overwrite: bool = False) 
         rows = np.sort(np.concatenate([shard.rows for shard in shards]))
         described = joined_provenance(shards, seconds=time.monotonic() - start)
         write(shards, rows, described, output, overwrite=overwrite)
+    _remove_table(output)
     tokens = tokens_path(output) if described["settings"]["tokens"] else None
     read = [*found, *(map(tokens_path, found) if tokens else ())]
     return Merged(
@@ -116,14 +122,65 @@ def check(shards: Sequence[ShardFile], output: Path) -> None:
         raise InputError(f"shard {twice[0]} is there twice", where=", ".join(str(shard.path) for shard in shards))
     missing = sorted(set(range(1, first.count + 1)) - set(numbers))
     if missing:
-        names = [f"{number} ({shard_path(output, Shard(number, first.count)).name})" for number in missing[:NAMED]]
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        raise InputError(
-            f"{len(missing)} of {first.count} shards are missing: {', '.join(names)}{more}",
-            where=str(output),
-            fix=f"run them, each with --shard I/{first.count}, for example --shard {missing[0]}/{first.count}",
-        )
+        raise _incomplete(shards, missing, output)
     _check_rows(shards)
+
+
+def _incomplete(shards: Sequence[ShardFile], missing: Sequence[int], output: Path) -> InputError:
+    """The error that names shards that are missing, and the records in them; all of these are in a table as well."""
+    count = shards[0].count
+    paths = {number: shard_path(output, Shard(number, count)) for number in missing}
+    begun = [number for number, path in paths.items() if parts_path(path).exists()]
+    table, records = name_missing_records(shards, output)
+    words = [f"{number} ({path.name}{', unfinished' if number in begun else ''})" for number, path in paths.items()]
+    return InputError(
+        f"{len(missing)} of {count} shards are missing: {_some(words)}; {records}",
+        where=f"{output}; all missing records are listed in {table}" if table else str(output),
+        fix=f"run them, each with --shard I/{count}, for example --shard {missing[0]}/{count}; unfinished ones go on",
+    )
+
+
+def name_missing_records(shards: Sequence[ShardFile], output: Path) -> tuple[Path | None, str]:
+    """Find out which records of the input are in none of some shards.
+
+    Returns:
+        A table of them beside the output, if it can be written; and how many they are and who, in words.
+    """
+    first = shards[0].provenance
+    failed = [failure["row"] for failure in _failures(shards) if failure["row"] >= 0]
+    held = np.concatenate([*(shard.rows for shard in shards), np.array(failed, dtype=np.int64)])
+    try:
+        names = record_ids(first, shards[0].path.parent)
+    except GenoconvError as error:
+        count = first["input"]["records"] - len(_failures(shards)) - sum(len(shard.rows) for shard in shards)
+        return None, f"up to {count:,} records are missing; their ids are not known, for {error.what} ({error.where})"
+    rows = np.setdiff1d(np.arange(len(names)), held).tolist()
+    words = f"{len(rows):,} of {len(names):,} records are missing: {_some([names[row] for row in rows])}"
+    lines = [MISSING_HEADER, *(f"{names[row]}\t{row + 1}" for row in rows), ""]
+    path = missing_path(output)
+    try:
+        path.write_text("\n".join(lines), encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return None, words
+    return path, words
+
+
+def missing_path(output: Path) -> Path:
+    """The table of records that no shard holds, beside an output: genes.h5 -> genes.missing.tsv."""
+    return output.with_name(f"{output.stem}.missing.tsv")
+
+
+def _remove_table(output: Path) -> None:
+    """Remove the table of missing records that an earlier try wrote; another file of its name stays."""
+    path = missing_path(output)
+    with suppress(OSError, UnicodeDecodeError):
+        if path.read_text(encoding="utf-8").startswith(f"{MISSING_HEADER}\n"):
+            path.unlink()
+
+
+def _some(words: Sequence[str]) -> str:
+    more = f" and {len(words) - NAMED:,} more" if len(words) > NAMED else ""
+    return ", ".join(words[:NAMED]) + more
 
 
 def joined_provenance(shards: Sequence[ShardFile], *, seconds: float) -> dict[str, Any]:

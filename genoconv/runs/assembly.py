@@ -51,7 +51,7 @@ def assemble(job: Job, parts: Parts, output: Path, *, overwrite: bool, start: fl
 
 def _open_store(job: Job, rows: Array, output: Path, *, overwrite: bool) -> EmbeddingWriter:
     """The file of pooled rows, with what is known of each record as columns."""
-    found, sha256 = job.inputs, job.inputs.sha256
+    found, sha256, sources = job.inputs, job.inputs.sha256, job.inputs.sources
     lengths, longest = found.lengths[rows], job.engine.model.config.l_max
     columns: dict[str, Column] = {
         "length": lengths,
@@ -62,7 +62,9 @@ def _open_store(job: Job, rows: Array, output: Path, *, overwrite: bool) -> Embe
         "truncated": np.zeros(len(rows), dtype=bool),
         "longer_than_trained": lengths > longest,
         "sha256": [sha256[row] for row in rows],
-        "source": Categorical([found.sources[index] for index in found.source_index[rows]], [*dict.fromkeys(found.sources)]),
+        "source": Categorical(
+            [found.sources[index] for index in found.source_index[rows]], [*dict.fromkeys(found.sources)]
+        ),
     }
     if job.shard.count > 1:
         columns[ROW_COLUMN] = rows

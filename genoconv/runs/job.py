@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from genoconv.inputs.letters import LetterPolicy
-from genoconv.inputs.places import ChromosomePrefix
+from genoconv.inputs.places import ChromosomePrefix, Region, parse_region, read_regions
 from genoconv.inputs.scan import DuplicatePolicy, Scan
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.names import DEFAULT_MODEL, ResolvedModel
@@ -63,6 +63,16 @@ class EmbedSettings:
     region_files: tuple[str, ...] = ()
     feature: str = "gene"
     chr_prefix: ChromosomePrefix = "keep"
+
+
+def wanted_regions(settings: EmbedSettings) -> list[Region] | None:
+    """The stretches asked for, or None for whole records."""
+    if not settings.regions and not settings.region_files:
+        return None
+    wanted = [parse_region(text) for text in settings.regions]
+    for path in settings.region_files:
+        wanted += read_regions(path, feature=settings.feature, chr_prefix=settings.chr_prefix)
+    return wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,7 @@ def merging(work: Path) -> None:
             "compute": [],
             "failures": [],
             "input": {"records": total},
+            "model": {"config": {"d_model": WIDTH}},
             "seconds": 0,
             "finished": "",
             "command": [],

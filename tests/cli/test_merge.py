@@ -1,5 +1,6 @@
 """Shards of a run, and what becomes of them: the same file as without shards, or an error that names what is wrong."""
 
+import io
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,13 @@ def test_what_is_missing_or_foreign_is_named(genoconv: Command, fasta: Path, tmp
     assert missing.code == 2
     assert "1 of 3 shards are missing: 2 (out.shard-002-of-003.h5)" in missing.err
     assert "--shard 2/3" in missing.err
+    with h5py.File(io.BytesIO(kept)) as file:
+        absent = [*zip(file["obs/_index"].asstr()[:], file["obs/row"][:].tolist(), strict=True)]
+    assert f"{len(absent)} of 59 records are missing: {absent[0][0]}, {absent[1][0]}, " in missing.err
+    assert f"{absent[9][0]} and {len(absent) - 10} more" in missing.err
+    table = tmp_path / "out.missing.tsv"
+    assert str(table) in missing.err
+    assert table.read_text().splitlines() == ["id\trecord", *(f"{name}\t{row + 1}" for name, row in absent)]
     assert genoconv("embed", fasta, "-o", out, *OPTIONS, "--shard", "2/3", "--pool", "max").code == 0
     assert "poolings" in genoconv("merge", out).err
     shards[1].write_bytes(kept[:-1000])
@@ -113,8 +121,46 @@ def test_what_is_missing_or_foreign_is_named(genoconv: Command, fasta: Path, tmp
     assert "twice" in genoconv("merge", out, *shards, shards[0]).err
     assert not out.exists()
     assert genoconv("merge", out, *reversed(shards)).code == 3
+    assert not table.exists()
     assert genoconv("merge", out).code == 4
     assert genoconv("merge", out, "--force").code == 3
+
+
+def test_what_is_missing_is_counted_when_the_input_is_gone_or_another(
+    genoconv: Command, fasta: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.h5"
+    embed_shards(genoconv, fasta, out, 2)[1].unlink()
+    with h5py.File(tmp_path / "out.shard-001-of-002.h5") as file:
+        left = 59 - file["X"].shape[0]
+    text = fasta.read_text()
+    for change in (lambda: fasta.write_text(text.replace("A", "C", 1)), fasta.unlink):
+        change()
+        missing = genoconv("merge", out)
+        assert missing.code == 2
+        assert f"up to {left} records are missing; their ids are not known, for the input is" in missing.err
+        assert not (tmp_path / "out.missing.tsv").exists()
+
+
+def test_missing_regions_are_named_and_shards_that_are_unfinished(
+    genoconv: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ecoli_20kb.fa", "ecoli_20kb.gff3"):
+        (tmp_path / name).write_bytes((data / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    options = ["ecoli_20kb.fa", "--regions", "ecoli_20kb.gff3", "-o", "out.h5", *OPTIONS]
+    assert genoconv("embed", *options, "-o", "whole.h5").code == 0
+    with h5py.File("whole.h5") as file:
+        names = list(file["obs/_index"].asstr()[:])
+    assert genoconv("embed", *options, "--shard", "1/2").code == 0
+    with h5py.File("out.shard-001-of-002.h5") as file:
+        mine = list(file["obs/_index"].asstr()[:])
+    Path("out.shard-002-of-002.h5.parts").mkdir()
+    missing = genoconv("merge", "out.h5")
+    assert "2 (out.shard-002-of-002.h5, unfinished)" in missing.err
+    rest = [name for name in names if name not in mine]
+    assert rest
+    assert [line.split("\t")[0] for line in Path("out.missing.tsv").read_text().splitlines()[1:]] == rest
 
 
 def test_a_whole_file_is_no_shard(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
