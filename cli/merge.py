@@ -27,8 +27,8 @@ def merge(
 ) -> None:
     """Join the shards of a run into the file that a run without shards would have written.
 
-    All shards must be there, complete, undamaged, and of the same input, model and settings. Missing shards are named, and
-    the records in them, which OUTPUT's name with .missing.tsv lists.
+    All shards must be there, complete, undamaged, and of the same input, model and settings. Missing shards are named,
+    and the records in them, which OUTPUT's name with .missing.tsv lists.
     """
     from genoconv import merge as merging
     from genoconv.outputs.formats import tokens_path

@@ -7,7 +7,6 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from genoconv.errors import GenoconvError, InputError, OutputError, UsageError
 from genoconv.inputs.ahead import ahead
@@ -23,7 +22,7 @@ from genoconv.outputs.parts import Parts, parts_path
 from genoconv.outputs.pooling import SITE
 from genoconv.runs.assembly import assemble
 from genoconv.runs.compute import Done, Unit, failed_fast, make_engine, no_memory, no_site, work
-from genoconv.runs.devices import choose_devices, usable_cores, use_threads
+from genoconv.runs.devices import choose_devices, use_threads
 from genoconv.runs.job import EmbedSettings, Failure, Job, Summary, wanted_regions
 from genoconv.runs.memory import fits, unit_budget
 from genoconv.runs.provenance import computes, description, differences
@@ -57,7 +56,7 @@ def prepare(
     use_threads(settings.threads)
     devices = choose_devices(settings.device)
     source = resolve(settings.model, report=tell, progress=tell is not None)
-    team = start_team(devices, settings)
+    team = Team(devices, settings, source.path) if len(devices) > 1 else None
     found = scan(inputs, settings.letters, duplicates=settings.duplicates, regions=wanted_regions(settings))
     engine = make_engine(settings, source.path, devices[0], int(found.lengths.max(initial=1)))
     possible = fits(found.lengths, engine.model.config, devices[0], settings.filter_length)
@@ -80,11 +79,6 @@ def prepare(
     failures = [failure for failure in failures if (shard.index == 1 if failure.row < 0 else mine[failure.row])]
     rows = np.flatnonzero(mine & possible)
     return Job(settings, found, shard, unit_bases, pools, rows, failures, source, devices, engine, team)
-
-
-def start_team(devices: Sequence[torch.device], settings: EmbedSettings) -> Team | None:
-    """The processes that compute on several devices; none for one device."""
-    return Team(devices, settings.threads or usable_cores()) if len(devices) > 1 else None
 
 
 def share(pools: Sequence[Sequence[Array]], lengths: Array, shard: Shard) -> list[list[Array]]:
@@ -222,11 +216,11 @@ def open_parts(job: Job, output: Path, *, overwrite: bool = False, restart: bool
 
 def computed(job: Job, parts: Parts, wanted: Array) -> Generator[Done]:
     """Compute what is wanted of the job, on its one device or on all of them; the results go to the parts."""
-    team, job.team = job.team or start_team(job.devices, job.settings), None
-    if team is None:
+    if len(job.devices) == 1:
         writer = parts.writer(0, about=computes(job.engine), interval=job.settings.commit_every)
         return work(job.engine, units(job, wanted), writer)
-    errand = Errand(job.settings, job.source.path, int(job.lengths.max(initial=1)), parts.folder)
+    team, job.team = job.team or Team(job.devices, job.settings, job.source.path), None
+    errand = Errand(int(job.lengths.max(initial=1)), parts.folder)
     return work_on_all(team, errand, units(job, wanted))
 
 

@@ -62,9 +62,7 @@ def _open_store(job: Job, rows: Array, output: Path, *, overwrite: bool) -> Embe
         "truncated": np.zeros(len(rows), dtype=bool),
         "longer_than_trained": lengths > longest,
         "sha256": [sha256[row] for row in rows],
-        "source": Categorical(
-            [found.sources[index] for index in found.source_index[rows]], [*dict.fromkeys(found.sources)]
-        ),
+        "source": Categorical([sources[index] for index in found.source_index[rows]], list(dict.fromkeys(sources))),
     }
     if job.shard.count > 1:
         columns[ROW_COLUMN] = rows

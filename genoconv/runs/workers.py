@@ -15,10 +15,13 @@ from typing import Any
 import torch
 
 from genoconv.errors import EnvironmentProblem, GenoconvError
+from genoconv.inputs.tokens import VOCABULARY
+from genoconv.model.inference import hidden_states
 from genoconv.outputs.part_files import PartWriter
 from genoconv.runs.compute import Done, Unit, make_engine, work
-from genoconv.runs.devices import use_threads
-from genoconv.runs.job import EmbedSettings
+from genoconv.runs.devices import usable_cores, use_threads
+from genoconv.runs.job import EmbedSettings, Engine
+from genoconv.runs.memory import batch_budget
 from genoconv.runs.provenance import computes
 from genoconv.runs.signals import stop_on_signals
 
@@ -28,17 +31,13 @@ PATIENCE_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What a worker has to know; it loads the model by itself.
+    """What a worker has to know before it computes.
 
     Attributes:
-        settings: What is asked for.
-        model: Folder or file of the model.
         longest: Bases of the longest record.
         folder: Where its parts go.
     """
 
-    settings: EmbedSettings
-    model: Path
     longest: int
     folder: Path
 
@@ -63,20 +62,22 @@ def work_on_all(team: "Team", errand: Errand, units: Iterator[Unit]) -> Generato
 class Team:
     """The workers of one run: each with a process, a pipe, and at most one unit.
 
-    Their processes start at once: what they import, and the context of a GPU, take seconds, in which the input is read.
-    Workers that nobody gives an errand end when the team is no more.
+    Their processes start at once, and load the model: with PyTorch and a GPU that takes ten seconds, in which the input
+    is read. Workers that nobody gives an errand end when the team is no more.
 
     Args:
         devices: Where to compute, one worker each.
-        threads: CPU threads of all of them together.
+        settings: What is asked for.
+        model: Folder or file of the model.
     """
 
-    def __init__(self, devices: Sequence[torch.device], threads: int) -> None:
+    def __init__(self, devices: Sequence[torch.device], settings: EmbedSettings, model: Path) -> None:
+        threads = max(1, (settings.threads or usable_cores()) // len(devices))
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         self._members: dict[Connection, tuple[BaseProcess, torch.device]] = {}
         for number, device in enumerate(devices):
             ours, theirs = context.Pipe()
-            arguments = (theirs, number, str(device), max(1, threads // len(devices)))
+            arguments = (theirs, settings, model, number, str(device), threads)
             process = context.Process(target=serve, args=arguments, name=f"genoconv-{number}", daemon=True)
             with _no_ctrl_c():
                 process.start()
@@ -137,6 +138,9 @@ class Team:
         )
 
 
+WARM_UP_BASES = 4096
+"""What is embedded before the first record, to load what is loaded at first use."""
+
 PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
 
@@ -144,7 +148,7 @@ READY = "ready"
 COMMITTED = "committed"
 
 
-def serve(pipe: Connection, number: int, device: str, threads: int) -> None:
+def serve(pipe: Connection, settings: EmbedSettings, model: Path, number: int, device: str, threads: int) -> None:
     """What a worker does: load the model, then compute unit after unit until there are no more, or no one asks.
 
     It answers `READY`, a `Done` for each unit, then `COMMITTED`; or the error that stopped it.
@@ -155,11 +159,12 @@ def serve(pipe: Connection, number: int, device: str, threads: int) -> None:
         with stop_on_signals():
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
             use_threads(threads)
-            torch.zeros(1, device=device)
+            engine = make_engine(settings, model, torch.device(device), longest=1)
+            warm_up(engine)
             errand = _received(pipe)
             if errand is None:
                 return
-            _serve(pipe, errand, number, torch.device(device))
+            _serve(pipe, engine, errand, number)
     except BaseException as error:
         answer = error
     with suppress(OSError):  # the parent is gone
@@ -167,12 +172,24 @@ def serve(pipe: Connection, number: int, device: str, threads: int) -> None:
     pipe.close()
 
 
-def _serve(pipe: Connection, errand: Errand, number: int, device: torch.device) -> None:
-    engine = make_engine(errand.settings, errand.model, device, errand.longest)
-    parts = PartWriter(errand.folder, worker=number, about=computes(engine), interval=errand.settings.commit_every)
+def _serve(pipe: Connection, engine: Engine, errand: Errand, number: int) -> None:
+    settings = engine.settings
+    engine.batch_bases = settings.batch_bases or batch_budget(
+        engine.model.config, engine.device, settings.filter_length, errand.longest
+    )
+    parts = PartWriter(errand.folder, worker=number, about=computes(engine), interval=settings.commit_every)
     pipe.send(READY)
     for done in work(engine, iter(lambda: _received(pipe), None), parts):
         pipe.send(done)
+
+
+def warm_up(engine: Engine) -> None:
+    """Embed a few bases on a GPU, whose libraries are loaded when they are first used."""
+    if engine.device.type == "cuda":
+        ids = torch.full((1, WARM_UP_BASES), VOCABULARY["A"], device=engine.device)
+        states = hidden_states(engine.model, ids, layers=engine.layers, filter_length=engine.settings.filter_length)
+        for _, hidden in states:
+            hidden[0, -1].cpu()
 
 
 def die_with_parent() -> None:

@@ -14,6 +14,8 @@ from genoconv.errors import Interrupted
 from genoconv.runs.job import EmbedSettings
 from genoconv.runs.workers import Errand, Team
 
+MODEL = Path(__file__).resolve().parents[1] / "golden" / "tiny-d64"
+
 
 def workers() -> list[BaseProcess]:
     """The workers of this process that are alive."""
@@ -21,7 +23,7 @@ def workers() -> list[BaseProcess]:
 
 
 def test_workers_without_an_errand_end_when_nobody_holds_them() -> None:
-    team = Team([torch.device("cpu")] * 2, 2)
+    team = Team([torch.device("cpu")] * 2, EmbedSettings(threads=2), MODEL)
     assert len(workers()) == 2
     del team
     end = time.monotonic() + 120
@@ -31,13 +33,13 @@ def test_workers_without_an_errand_end_when_nobody_holds_them() -> None:
 
 
 def test_ctrl_c_at_a_worker_that_is_just_starting_interrupts_the_run(tmp_path: Path) -> None:
-    team = Team([torch.device("cpu")], 1)
+    team = Team([torch.device("cpu")], EmbedSettings(threads=1), MODEL)
     (started,) = workers()
     assert started.pid is not None
     os.kill(started.pid, signal.SIGINT)
     try:
         with pytest.raises(Interrupted, match="SIGINT"):
-            list(team.work(Errand(EmbedSettings(), tmp_path, 1, tmp_path), iter(())))
+            list(team.work(Errand(1, tmp_path), iter(())))
     finally:
         team.dismiss()
     assert not workers()
