@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genoconv.kernels import gradients, sparsity, torch_path, triton_path
-from genoconv.kernels.backends import BACKENDS, TRITON_DTYPES, backend_for, choose
+from genoconv.kernels.backends import BACKENDS, HALF, TRITON_DTYPES, backend_for, choose
 from genoconv.kernels.spectrum import Spectrum
 from genoconv.kernels.triton_path import ConvolutionOverflowError
 
@@ -126,8 +126,21 @@ def _prepare_band(
     return replace(spectrum, length=longest, band=band, dropped=sparsity.dropped(kept, band.keep).cpu())
 
 
-def spectrum_bytes(channels: int, taps: int, length: int, device: torch.device | str = "cpu") -> int:
-    """Bytes that the float32 Spectrum of `channels` filters of `taps` taps takes for signals of `length` samples."""
+def spectrum_bytes(
+    channels: int,
+    taps: int,
+    length: int,
+    device: torch.device | str = "cpu",
+    *,
+    dtype: torch.dtype = torch.float32,
+    batch: int = 1,
+) -> int:
+    """Bytes of the Spectrum of `channels` filters of `taps` taps for signals (batch, channels, length) of a dtype.
+
+    float32: that of the torch backend; float16 and bfloat16: that of the Triton backend.
+    """
+    if dtype in HALF:
+        return triton_path.spectrum_bytes(channels, taps, length, batch)
     plan = torch_path.plan_transform(min(taps, length), length, torch.device(device).type)
     return channels * plan.parts * (plan.n // 2 + 1) * 8
 

@@ -38,6 +38,12 @@ def prepare(taps: Tensor, length: int, *, batch: int = 1, plan: Plan | None = No
     )  # fmt: skip
 
 
+def spectrum_bytes(channels: int, taps: int, length: int, batch: int) -> int:
+    """Bytes of the Spectrum of `channels` filters for signals (batch, channels, length)."""
+    kept = min(taps, length)
+    return channels * filters.prepared_bytes(kept, choose(batch, channels, length, kept))
+
+
 def convolve(
     u: Tensor,
     spectrum: Spectrum,

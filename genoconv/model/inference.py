@@ -12,6 +12,7 @@ So three tensors of B * L * d numbers are all that grows with the input. The num
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torch.nn import functional
 from genoconv.errors import ModelError, UsageError
 from genoconv.model.block import Block
 from genoconv.model.config import NORM_EPS, HyenaConfig
+from genoconv.model.half import half_states
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.spectra import CACHE_BYTES, features_bytes, filter_bank, spectra_bytes, taps_at_a_time
 from genoconv.model.workers import Workers
@@ -31,8 +33,16 @@ _FINAL_ROWS = 4096
 _LIBRARY_BYTES = 14 << 20
 
 
+Precision = Literal["high", "half"]
+
+
 def hidden_states(
-    model: HyenaDNA, ids: Tensor, *, layers: Sequence[int] = (-1,), filter_length: int | None = None
+    model: HyenaDNA,
+    ids: Tensor,
+    *,
+    layers: Sequence[int] = (-1,),
+    filter_length: int | None = None,
+    precision: Precision = "high",
 ) -> Iterator[tuple[int, Tensor]]:
     """Computes hidden states, and no block beyond the last one that is asked for.
 
@@ -42,6 +52,8 @@ def hidden_states(
         layers: Which states: 0 the embedding, i the stream after block i, n_layer + 1 the state after the final norm;
             negative numbers count from the end.
         filter_length: Taps that the long filters are cut to; None keeps all l_max. Beyond l_max there are none.
+        precision: "high": float32 throughout. "half": float16 products with float32 sums around a float32 stream, by
+            the fused kernels of a GPU (`genoconv.model.half`); the states differ by about 1e-3.
 
     Yields:
         Layer (from 0) and its states (B, L, d), each layer once, in ascending order. The states are overwritten when
@@ -50,12 +62,15 @@ def hidden_states(
     Raises:
         UsageError: A layer that the model does not have, or a filter length below 1.
         ModelError: The model is in half precision.
+        HalfPrecisionOverflowError: Half precision does not hold the numbers.
     """
     wanted = set(layer_indices(model.config, layers))
     if filter_length is not None and filter_length < 1:
         raise UsageError(f"the filter length must be at least 1, not {filter_length}")
     if model.embedding.weight.dtype not in (torch.float32, torch.float64):
         raise ModelError("a model computes in float32: half precision loses the filters' positions")
+    if precision == "half":
+        return half_states(model, ids, wanted, filter_length)
     return _hidden_states(model, ids, wanted, filter_length)
 
 

@@ -8,6 +8,7 @@ Transform lengths are rounded up, four to an octave, so that sequences of like l
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 import torch
@@ -24,10 +25,12 @@ from genoconv.model.workers import Workers
 CACHE_BYTES = 640 << 20
 """Of the spectra kept for one model: enough for 8 layers of 256 channels at 32K tokens."""
 
-_CHUNK_TAPS = 16384
+_CHUNK_TAPS = {"cpu": 1 << 14, "cuda": 1 << 18}
 # Of the taps made at a time where spectra are not kept; with 4 channels instead of 16, making them takes twice as long.
-_TAPS_BYTES = 32 << 20
+_TAPS_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}
 _FEWEST_CHANNELS = 16
+# Longest signals for which plans look at the number of rows.
+_LONGEST_BY_BATCH = 8192
 
 
 class FilterBank:
@@ -36,7 +39,7 @@ class FilterBank:
     def __init__(self, budget: int = CACHE_BYTES) -> None:
         self.budget = budget
         self._stamp: object = None
-        self._spectra: OrderedDict[tuple[int, int, int], Spectrum] = OrderedDict()
+        self._spectra: OrderedDict[tuple[object, ...], Spectrum] = OrderedDict()
 
     @property
     def nbytes(self) -> int:
@@ -46,10 +49,9 @@ class FilterBank:
     def check(self, model: HyenaDNA) -> None:
         """Drops everything if any tensor that the filters are made from is not what it was."""
         filters = [block.operator.long_filter for block in model.stack]
-        tensors = [tensor for each in filters for tensor in (*each.parameters(), *each.buffers())]
-        stamp = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
-        if stamp != self._stamp:
-            self._stamp = stamp
+        now = stamp(tensor for each in filters for tensor in (*each.parameters(), *each.buffers()))
+        if now != self._stamp:
+            self._stamp = now
             self._spectra.clear()
 
     def convolve(
@@ -62,16 +64,23 @@ class FilterBank:
         filter_length: int | None,
         workers: Workers,
     ) -> None:
-        """Replaces v (B, d, L) by gate * (long filter * v + skip v), for the operator of one layer."""
+        """Replaces v (B, d, L) by gate * (long filter * v + skip v), for the operator of one layer.
+
+        In float16, results that are not finite are the caller's to notice.
+        """
         length = v.shape[-1]
         if v.numel() == 0:
             return
-        if spectra_bytes(config, length, filter_length, v.device) <= self.budget:
+        backend = "triton" if v.dtype == torch.float16 else "auto"
+        batch = _batch_class(v.shape[0], length)
+        if spectra_bytes(config, length, filter_length, v.device, v.dtype, batch) <= self.budget:
             with torch.no_grad():
-                spectrum = self._spectrum(config, layer, operator.long_filter, length, filter_length, v.dtype)
+                spectrum = self._spectrum(
+                    config, layer, operator.long_filter, length, filter_length, v.dtype, batch, backend
+                )
 
             def with_spectrum(at: slice) -> None:
-                fftconv(v[:, at], spectrum[at], operator.skip[at], out_gate=gate[:, at], out=v[:, at])
+                fftconv(v[:, at], spectrum[at], operator.skip[at], out_gate=gate[:, at], out=v[:, at], check=False)
 
             # Four parts a worker, so that none waits long for another.
             pieces = 1 if workers.count == 1 else 4 * workers.count
@@ -80,13 +89,15 @@ class FilterBank:
         count = count_taps(config.l_max, length, filter_length)
         with torch.no_grad():
             features = make_features(operator.long_filter, count)
-        step = min(-(-config.d_model // workers.count), taps_at_a_time(count, workers.count))
+        widest = count if v.device.type == "cpu" else length  # a GPU transforms them all at once
+        step = min(-(-config.d_model // workers.count), taps_at_a_time(widest, workers.count, v.device))
 
         def with_taps(at: slice) -> None:
             if getattr(workers.local, "taps", None) is None:
                 workers.local.taps = features.new_empty(step, count)
             taps = make_taps(operator.long_filter, features, at, workers.local.taps)
-            fftconv(v[:, at], taps, operator.skip[at], out_gate=gate[:, at], out=v[:, at])
+            signals = v[:, at]
+            fftconv(signals, taps, operator.skip[at], out_gate=gate[:, at], out=signals, backend=backend, check=False)
 
         workers.each(with_taps, _parts(config.d_model, step))
 
@@ -98,13 +109,15 @@ class FilterBank:
         length: int,
         filter_length: int | None,
         dtype: torch.dtype,
+        batch: int,
+        backend: str,
     ) -> Spectrum:
         rounded = round_length(length)
         count = count_taps(config.l_max, rounded, filter_length)
-        key = (layer, count, rounded)
+        key = (layer, count, rounded, dtype, batch)
         if key not in self._spectra:
             taps = make_taps(long_filter, make_features(long_filter, count), slice(None), None)
-            spectrum = prepare(taps, rounded, dtype=dtype)
+            spectrum = prepare(taps, rounded, dtype=dtype, batch=batch, backend=backend)
             while self._spectra and self.nbytes + spectrum.nbytes > self.budget:
                 self._spectra.popitem(last=False)
             self._spectra[key] = spectrum
@@ -115,6 +128,11 @@ class FilterBank:
 _BANKS: WeakKeyDictionary[HyenaDNA, FilterBank] = WeakKeyDictionary()
 
 
+def stamp(tensors: Iterable[Tensor]) -> object:
+    """What is another after tensors have been changed or replaced."""
+    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
+
+
 def filter_bank(model: HyenaDNA) -> FilterBank:
     """The bank of a model, emptied if the model has changed; it lives as long as the model."""
     bank = _BANKS.setdefault(model, FilterBank())
@@ -122,9 +140,14 @@ def filter_bank(model: HyenaDNA) -> FilterBank:
     return bank
 
 
-def taps_at_a_time(count: int, workers: int) -> int:
+def taps_at_a_time(count: int, workers: int, device: torch.device | str = "cpu") -> int:
     """Channels whose `count` taps each worker makes at a time."""
-    return max(_FEWEST_CHANNELS, _TAPS_BYTES // (workers * 4 * count))
+    return max(_FEWEST_CHANNELS, _TAPS_BYTES[torch.device(device).type] // (workers * 4 * count))
+
+
+def _batch_class(batch: int, length: int) -> int:
+    """Rows of the batch, roughly: the plan for short signals depends on them."""
+    return 1 << min(6, (batch - 1).bit_length()) if length <= _LONGEST_BY_BATCH else 1
 
 
 def _parts(channels: int, step: int) -> list[slice]:
@@ -138,12 +161,17 @@ def round_length(length: int) -> int:
 
 
 def spectra_bytes(
-    config: HyenaConfig, length: int, filter_length: int | None, device: torch.device | str = "cpu"
+    config: HyenaConfig,
+    length: int,
+    filter_length: int | None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    batch: int = 1,
 ) -> int:
-    """Bytes of the float32 spectra of all layers for inputs of `length` tokens."""
+    """Bytes of the spectra of all layers for inputs of `length` tokens in `dtype`."""
     rounded = round_length(length)
     count = count_taps(config.l_max, rounded, filter_length)
-    return config.n_layer * spectrum_bytes(config.d_model, count, rounded, device)
+    return config.n_layer * spectrum_bytes(config.d_model, count, rounded, device, dtype=dtype, batch=batch)
 
 
 def features_bytes(config: HyenaConfig, length: int, filter_length: int | None) -> int:
@@ -154,8 +182,9 @@ def features_bytes(config: HyenaConfig, length: int, filter_length: int | None) 
 def make_features(long_filter: ImplicitFilter, count: int) -> Tensor:
     """`long_filter.features(0, count)`, a few thousand positions at a time: no more memory than the result."""
     features = long_filter.freq.new_empty(count, len(long_filter.freq))
-    for first in range(0, count, _CHUNK_TAPS):
-        last = min(first + _CHUNK_TAPS, count)
+    step = _CHUNK_TAPS[features.device.type]
+    for first in range(0, count, step):
+        last = min(first + step, count)
         features[first:last] = long_filter.features(first, last)
     return features
 
@@ -164,9 +193,10 @@ def make_taps(long_filter: ImplicitFilter, features: Tensor, channels: slice, ro
     """`long_filter.taps(features, channels)`, in `room` if given; a few thousand positions at a time stay in cache."""
     rates, weight = -long_filter.deltas[channels].abs()[:, None], long_filter.outer.weight[channels]
     taps = features.new_empty(len(rates), len(features)) if room is None else room[: len(rates)]
-    for first in range(0, len(features), _CHUNK_TAPS):
-        part = taps[:, first : first + _CHUNK_TAPS]
+    step = _CHUNK_TAPS[features.device.type]
+    for first in range(0, len(features), step):
+        part = taps[:, first : first + step]
         torch.mul(rates, long_filter.positions.t[first : first + part.shape[1], 0], out=part)
         part.exp_().add_(long_filter.shift)
-        part.mul_(weight @ features[first : first + _CHUNK_TAPS].t())
+        part.mul_(weight @ features[first : first + step].t())
     return taps

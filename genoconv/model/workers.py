@@ -19,13 +19,17 @@ Item = TypeVar("Item")
 class Workers:
     """As many threads as torch uses for an operation; with one, and on a GPU, the caller's own. Use as a context.
 
+    Args:
+        device: Where they compute.
+        count: How many, if it is to be another number.
+
     Attributes:
         count: Pieces worked on at a time.
         local: For whatever a thread wants to keep from piece to piece.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.count = torch.get_num_threads() if device.type == "cpu" else 1
+    def __init__(self, device: torch.device, count: int | None = None) -> None:
+        self.count = count or (torch.get_num_threads() if device.type == "cpu" else 1)
         self.local = threading.local()
         self._pool = self._start() if self.count > 1 else None
 

@@ -62,6 +62,13 @@ def gradient(product: Tensor, plan: Plan, taps: int, factor: Tensor) -> Tensor:
     return lags
 
 
+def prepared_bytes(taps: int, plan: Plan) -> int:
+    """Bytes of the data that `prepare` makes of one filter of `taps` taps."""
+    if plan.method == "direct":
+        return 2 * 8 * direct_width(taps, DIRECT_SAMPLES, DIRECT_STEP)
+    return 2 * 2 * plan.n * (plan.history + 1)
+
+
 def direct_width(taps: int, samples: int, step: int) -> int:
     """Length of one shifted copy of the taps, for tiles of `samples` outputs and `step` inputs."""
     return -(-(taps + 2 * samples + step) // 16) * 16

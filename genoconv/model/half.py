@@ -1,0 +1,221 @@
+"""The fast path in half precision: token ids -> hidden states by the fused kernels of a GPU, without gradients.
+
+The stream x (P, d) stays in float32, for the P = B * L positions of all rows, one behind the other; all else is float16
+with float32 sums. Each block passes over the positions twice and over the channels once:
+
+    1. projections of the normalised stream, short filter, v * x1  ->  v and x0, (d, P)
+    2. the long filter in place on v, skip and gate x0 in the same step
+    3. output projection, add, norm, MLP, add  ->  x, in place, and x normalised for the next block
+
+What overflows float16 is an error, not a number: whatever is not finite anywhere ends up in the stream.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genoconv.kernels.block import packing, reference
+from genoconv.kernels.block.packing import Projection, Transform
+from genoconv.model.block import Block
+from genoconv.model.config import NORM_EPS, HyenaConfig
+from genoconv.model.hyenadna import HyenaDNA
+from genoconv.model.spectra import filter_bank, stamp
+from genoconv.model.workers import Workers
+
+WIDEST = 512
+"""Channels of a model up to which the kernels hold a tile on the chip."""
+
+ROW_STEP = 8
+"""Rows are padded to a multiple of so many positions: then all of them start at multiples of 16 bytes."""
+
+# Positions projected at a time: so many that a GPU is full, so few that memory does not grow.
+_CHUNK = 1 << 16
+# Positions before a chunk that are projected again, for the short filter looks back on two.
+_BEHIND = 8
+_FINAL_ROWS = 1 << 18
+_WORKSPACE = 1536 << 20
+
+
+class HalfPrecisionOverflowError(ArithmeticError):
+    """Numbers beyond the range of half precision, in a block of the model.
+
+    Attributes:
+        where: The block and what in it, in words.
+    """
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"{where} is beyond the range of half precision")
+        self.where = where
+
+
+@dataclass(frozen=True, slots=True)
+class HalfWeights:
+    """A model's parameters as the kernels read them.
+
+    Attributes:
+        table: The embedding, normalised, (vocabulary, d) float16.
+        projections: Of every block.
+        transforms: Of every block.
+    """
+
+    table: Tensor
+    projections: tuple[Projection, ...]
+    transforms: tuple[Transform, ...]
+
+
+_WEIGHTS: WeakKeyDictionary[HyenaDNA, tuple[object, HalfWeights]] = WeakKeyDictionary()
+
+
+def memory_per_base(config: HyenaConfig) -> int:
+    """Bytes of activations per position of a padded batch: stream, its norm, v and x0, and the token id."""
+    return (4 + 3 * 2) * config.d_model + 8
+
+
+def fixed_bytes(config: HyenaConfig) -> int:
+    """Bytes that a run takes at most beside `memory_per_base`, weights and kept spectra: one chunk, and the planes."""
+    return _WORKSPACE + 2 * 3 * config.d_model * _CHUNK
+
+
+def half_states(
+    model: HyenaDNA, ids: Tensor, wanted: set[int], filter_length: int | None
+) -> Iterator[tuple[int, Tensor]]:
+    """As `genoconv.model.inference.hidden_states`, for layers (from 0) in a set.
+
+    Raises:
+        HalfPrecisionOverflowError: The states are not finite.
+    """
+    L, last = ids.shape[1], model.config.n_layer
+    ids = functional.pad(ids, (0, -L % ROW_STEP))  # on the right: nothing before it sees it
+    with torch.no_grad():
+        x = functional.embedding(ids, model.embedding.weight)  # (B, row, d)
+    states = x[:, :L]
+    if 0 in wanted:
+        yield 0, states
+    if wanted == {0}:
+        return
+    fuse_final = last not in wanted
+    with torch.no_grad():
+        run = _Run(model, ids, x, filter_length)
+    for layer in range(1, min(max(wanted), last) + 1):
+        ends = layer == last and last + 1 in wanted and fuse_final
+        with torch.no_grad():
+            run.block(layer, final=ends)
+        if layer in wanted or ends:
+            if run.bad.any():
+                raise HalfPrecisionOverflowError(_overflowing(model, ids, filter_length))
+            yield last + 1 if ends else layer, states
+    if {last, last + 1} <= wanted:
+        del run
+        with torch.no_grad():
+            for part in x.view(-1, x.shape[-1]).split(_FINAL_ROWS):
+                part.copy_(
+                    functional.layer_norm(part, part.shape[1:], model.norm.weight, model.norm.bias, model.norm.eps)
+                )
+        yield last + 1, states
+
+
+class _Run:
+    """One batch on its way through the blocks.
+
+    Attributes:
+        bad: (n_layer,) int32: not 0 for blocks with numbers that are not finite.
+        mixed: (d, P) float16: what the last block's convolution gave.
+    """
+
+    def __init__(self, model: HyenaDNA, ids: Tensor, x: Tensor, filter_length: int | None) -> None:
+        d = model.config.d_model
+        self._model, self._shape, self._filter_length = model, ids.shape, filter_length
+        self._bank, self._weights = filter_bank(model), half_weights(model)
+        self._stream = x.view(-1, d)  # (P, d)
+        self._normal = functional.embedding(ids.view(-1), self._weights.table)  # (P, d)
+        self.mixed, self._gate = (self._normal.new_empty(d, ids.numel()) for _ in range(2))
+        self.bad = torch.zeros(model.config.n_layer, dtype=torch.int32, device=x.device)
+
+    def block(self, layer: int, *, final: bool) -> None:
+        """Passes the stream through block `layer` (from 1); `final`: and through the final norm."""
+        from genoconv.kernels.block import launch
+
+        if not self._stream.numel():
+            return
+        self._project(self._weights.projections[layer - 1])
+        B, row = self._shape
+        v, gate = (signal.unflatten(1, (B, row)).transpose(0, 1) for signal in (self.mixed, self._gate))  # (B, d, row)
+        operator = self._model.stack[layer - 1].operator
+        with Workers(v.device, count=1) as workers:
+            self._bank.convolve(self._model.config, layer, operator, v, gate, self._filter_length, workers)
+        launch.transform(
+            self._stream,
+            self.mixed,
+            self._weights.transforms[layer - 1],
+            self._normal,
+            self.bad[layer - 1 : layer],
+            stream=not final,
+            final=self._stream if final else None,
+        )
+
+    def _project(self, projection: Projection) -> None:
+        """The normalised stream -> v * x1 and x0, a chunk of positions at a time."""
+        from genoconv.kernels.block import launch
+
+        positions, row = len(self._normal), self._shape[1]
+        for first in range(0, positions, _CHUNK):
+            behind = min(first, _BEHIND)
+            normal = self._normal[first - behind : first + _CHUNK]
+            u = projection.weight @ normal.t()  # (3 d, n)
+            launch.gates(u, projection, self.mixed, self._gate, first=first, behind=behind, row=row)
+
+
+def half_weights(model: HyenaDNA) -> HalfWeights:
+    """The parameters of a model for the kernels; made once, and again when they have changed."""
+    now = stamp([*model.parameters(), *model.buffers()])
+    before, weights = _WEIGHTS.get(model, (None, None))
+    if weights is None or before != now:
+        weights = HalfWeights(
+            table=reference.normalised(model.embedding.weight.detach(), NORM_EPS),
+            projections=tuple(_projection(block) for block in model.stack),
+            transforms=tuple(_transform(model, layer) for layer in range(len(model.stack))),
+        )
+        _WEIGHTS[model] = (now, weights)
+    return weights
+
+
+def _projection(block: Block) -> Projection:
+    operator = block.operator
+    return packing.pack_projection(
+        _pair(block.norm1), _pair(operator.in_proj), (operator.short_filter.weight, operator.short_filter.bias)
+    )
+
+
+def _transform(model: HyenaDNA, index: int) -> Transform:
+    block = model.stack[index]
+    return packing.pack_transform(
+        _pair(block.operator.out_proj),
+        _pair(block.norm2),
+        _pair(block.mlp.fc1),
+        _pair(block.mlp.fc2),
+        _pair(model.norm),
+        eps=NORM_EPS,
+        next_eps=NORM_EPS if index + 1 < len(model.stack) else model.norm.eps,
+    )
+
+
+def _pair(module: nn.Linear | nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    return module.weight, module.bias
+
+
+def _overflowing(model: HyenaDNA, ids: Tensor, filter_length: int | None) -> str:
+    """Where numbers go beyond the range: computed once more, and looked at after every block."""
+    with torch.no_grad():
+        run = _Run(model, ids, functional.embedding(ids, model.embedding.weight), filter_length)
+        for layer in range(1, model.config.n_layer + 1):
+            run.block(layer, final=False)
+            channels = (~run.mixed.isfinite()).any(dim=1).nonzero()
+            if len(channels):
+                return f"block {layer}: the convolution of channel {int(channels[0])}"
+            if run.bad[layer - 1]:
+                return f"block {layer}: the stream behind the MLP"
+    raise AssertionError("what overflowed once did not a second time")

@@ -1,0 +1,73 @@
+"""From tensors to launches of the fused kernels."""
+
+import os
+
+import torch
+import triton
+from torch import Tensor
+
+from genoconv.kernels.block.gates_kernel import gates_kernel
+from genoconv.kernels.block.packing import HIDDEN_STEP, Projection, Transform
+from genoconv.kernels.block.transform_kernel import transform_kernel
+
+# Numbers of the stream that one program holds: 128 registers of each of 256 threads.
+_TILE = 128 * 256
+_WORDS = 512
+
+
+def gates(u: Tensor, projection: Projection, v: Tensor, gate: Tensor, *, first: int, behind: int, row: int) -> None:
+    """Projections -> short filter -> v * x1 into v, x0 into gate, from position `first` on, as far as u goes.
+
+    Args:
+        u: Projections without their bias, (3 d, n) float16, unit stride: those of x0, x1 and v, one below the other.
+        projection: With the short filter.
+        v: (d, P) float16, unit stride.
+        gate: The same, with the same strides.
+        first: First position to do, even.
+        behind: Position `first` is column `behind` of u, even: 2 or more, or 0 if a row starts there.
+        row: Positions of a row of the batch, even: the filter does not see across its borders.
+    """
+    d, positions = len(v), u.shape[1] - behind
+    gates_kernel[(triton.cdiv(positions // 2, _WORDS), d)](
+        u.view(torch.int32), projection.taps, v.view(torch.int32), gate.view(torch.int32),
+        u.stride(0) // 2, v.stride(0) // 2, first // 2, (first + positions) // 2, behind // 2, row // 2, d,
+        SIZE=_WORDS, num_warps=4,
+    )  # fmt: skip
+
+
+def transform(
+    x: Tensor,
+    y: Tensor,
+    weights: Transform,
+    following: Tensor,
+    bad: Tensor,
+    *,
+    stream: bool = True,
+    final: Tensor | None = None,
+) -> None:
+    """Adds the output projection of y to the stream, then the MLP of the sum; and normalises the result.
+
+    Args:
+        x: The stream, (P, d) float32; replaced by the stream after the block, if `stream`.
+        y: Mixed signals, (d, P) float16, unit stride along P.
+        weights: Of the block.
+        following: (P, d) float16: the normalised result, without a norm's weight and bias, for the next block.
+        bad: (1,) int32; set to 1 if a number of the result is not finite.
+        stream: Whether x is written.
+        final: (P, d) float32: the result of the final norm; may be x if not `stream`.
+    """
+    rows = min(128, _TILE // weights.width)
+    warps = 8 if rows * weights.width >= _TILE else 4
+    transform_kernel[(triton.cdiv(len(x), rows),)](
+        x, y, following, x if final is None else final, bad,
+        weights.out, weights.fc1, weights.fc2, weights.bias,
+        y.stride(0), len(x), weights.eps, weights.next_eps,
+        D=weights.d, WIDTH=weights.width, INNER=weights.inner,
+        T=rows, K=min(64, weights.width), J=HIDDEN_STEP, STAGES=2,
+        STREAM=stream, FINAL=final is not None, FAST=not _interpreted(),
+        num_warps=warps,
+    )  # fmt: skip
+
+
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
