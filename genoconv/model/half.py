@@ -26,14 +26,14 @@ from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.spectra import filter_bank, stamp
 from genoconv.model.workers import Workers
 
-WIDEST = 512
+WIDEST = 256
 """Channels of a model up to which the kernels hold a tile on the chip."""
 
 ROW_STEP = 8
 """Rows are padded to a multiple of so many positions: then all of them start at multiples of 16 bytes."""
 
 # Positions projected at a time: so many that a GPU is full, so few that memory does not grow.
-_CHUNK = 1 << 16
+_CHUNK = 1 << 18
 # Positions before a chunk that are projected again, for the short filter looks back on two.
 _BEHIND = 8
 _FINAL_ROWS = 1 << 18
@@ -153,8 +153,7 @@ class _Run:
             self._weights.transforms[layer - 1],
             self._normal,
             self.bad[layer - 1 : layer],
-            stream=not final,
-            final=self._stream if final else None,
+            final=final,
         )
 
     def _project(self, projection: Projection) -> None:
@@ -171,7 +170,7 @@ class _Run:
 
 def half_weights(model: HyenaDNA) -> HalfWeights:
     """The parameters of a model for the kernels; made once, and again when they have changed."""
-    now = stamp([*model.parameters(), *model.buffers()])
+    now = stamp(model)
     before, weights = _WEIGHTS.get(model, (None, None))
     if weights is None or before != now:
         weights = HalfWeights(

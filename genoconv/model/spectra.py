@@ -8,7 +8,6 @@ Transform lengths are rounded up, four to an octave, so that sequences of like l
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 import torch
@@ -47,9 +46,8 @@ class FilterBank:
         return sum(spectrum.nbytes for spectrum in self._spectra.values())
 
     def check(self, model: HyenaDNA) -> None:
-        """Drops everything if any tensor that the filters are made from is not what it was."""
-        filters = [block.operator.long_filter for block in model.stack]
-        now = stamp(tensor for each in filters for tensor in (*each.parameters(), *each.buffers()))
+        """Drops everything if any tensor of the model is not what it was."""
+        now = stamp(model)
         if now != self._stamp:
             self._stamp = now
             self._spectra.clear()
@@ -125,11 +123,16 @@ class FilterBank:
         return self._spectra[key]
 
 
+# Where the tensors of a model are held: to walk through all modules takes a millisecond, for each batch.
+_PLACES: WeakKeyDictionary[HyenaDNA, list[dict[str, Tensor | None]]] = WeakKeyDictionary()
 _BANKS: WeakKeyDictionary[HyenaDNA, FilterBank] = WeakKeyDictionary()
 
 
-def stamp(tensors: Iterable[Tensor]) -> object:
-    """What is another after tensors have been changed or replaced."""
+def stamp(model: HyenaDNA) -> object:
+    """What is another after parameters or buffers of the model were changed or replaced (but not whole modules)."""
+    if model not in _PLACES:
+        _PLACES[model] = [place for module in model.modules() for place in (module._parameters, module._buffers)]
+    tensors = [tensor for place in _PLACES[model] for tensor in place.values() if tensor is not None]
     return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
 
 

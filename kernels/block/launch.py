@@ -5,13 +5,14 @@ import os
 import torch
 import triton
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from genoconv.kernels.block.gates_kernel import gates_kernel
 from genoconv.kernels.block.packing import HIDDEN_STEP, Projection, Transform
 from genoconv.kernels.block.transform_kernel import transform_kernel
 
-# Numbers of the stream that one program holds: 128 registers of each of 256 threads.
-_TILE = 128 * 256
+# Positions of one program: at 256 channels, sums in 128 registers of each of 256 threads.
+_ROWS = 128
 _WORDS = 512
 
 
@@ -36,36 +37,27 @@ def gates(u: Tensor, projection: Projection, v: Tensor, gate: Tensor, *, first: 
 
 
 def transform(
-    x: Tensor,
-    y: Tensor,
-    weights: Transform,
-    following: Tensor,
-    bad: Tensor,
-    *,
-    stream: bool = True,
-    final: Tensor | None = None,
+    x: Tensor, y: Tensor, weights: Transform, following: Tensor, bad: Tensor, *, final: bool = False
 ) -> None:
     """Adds the output projection of y to the stream, then the MLP of the sum; and normalises the result.
 
     Args:
-        x: The stream, (P, d) float32; replaced by the stream after the block, if `stream`.
+        x: The stream, (P, d) float32; replaced by the stream after the block.
         y: Mixed signals, (d, P) float16, unit stride along P.
         weights: Of the block.
         following: (P, d) float16: the normalised result, without a norm's weight and bias, for the next block.
         bad: (1,) int32; set to 1 if a number of the result is not finite.
-        stream: Whether x is written.
-        final: (P, d) float32: the result of the final norm; may be x if not `stream`.
+        final: Instead of both, x is replaced by the result of the final norm.
     """
-    rows = min(128, _TILE // weights.width)
-    warps = 8 if rows * weights.width >= _TILE else 4
-    transform_kernel[(triton.cdiv(len(x), rows),)](
-        x, y, following, x if final is None else final, bad,
+    width = weights.width
+    transform_kernel[(triton.cdiv(len(x), _ROWS),)](
+        x, TensorDescriptor.from_tensor(x, [_ROWS, width]),
+        y, TensorDescriptor.from_tensor(following, [_ROWS, width]), bad,
         weights.out, weights.fc1, weights.fc2, weights.bias,
         y.stride(0), len(x), weights.eps, weights.next_eps,
-        D=weights.d, WIDTH=weights.width, INNER=weights.inner,
-        T=rows, K=min(64, weights.width), J=HIDDEN_STEP, STAGES=2,
-        STREAM=stream, FINAL=final is not None, FAST=not _interpreted(),
-        num_warps=warps,
+        D=weights.d, WIDTH=width, INNER=weights.inner,
+        T=_ROWS, K=64, J=HIDDEN_STEP, FINAL=final, FAST=not _interpreted(),
+        num_warps=8 if width > 64 else 4,
     )  # fmt: skip
 
 

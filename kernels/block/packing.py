@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-HIDDEN_STEP = 64
+HIDDEN_STEP = 32
 """The MLP's hidden layer is computed so many of its columns at a time, and padded to a multiple."""
 
 NARROWEST = 64
