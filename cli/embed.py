@@ -1,5 +1,6 @@
 """`genoconv embed`: FASTA in, one HDF5 file of embeddings out."""
 
+import re
 from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
@@ -50,6 +51,14 @@ class ChrPrefix(StrEnum):
     KEEP = "keep"
     ADD = "add"
     STRIP = "strip"
+
+
+class Precision(StrEnum):
+    """How a model computes."""
+
+    AUTO = "auto"
+    HIGH = "high"
+    HALF = "half"
 
 
 class StoredType(StrEnum):
@@ -124,6 +133,19 @@ def embed(
             "--batch-bases", metavar="auto|N", help="Padded bases computed together; auto: by device, input and memory."
         ),
     ] = "auto",
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            "--precision",
+            help="high: float32; half: fused float16 kernels of a GPU, 1e-3 off; auto: half where possible.",
+        ),
+    ] = Precision.AUTO,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            "--max-memory", metavar="SIZE", help="Memory to take on each device, like 24G. [default: most of the free]"
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, predict rows, disk, memory and time; write nothing.")
     ] = False,
@@ -174,6 +196,8 @@ def embed(
         device=device,
         threads=threads,
         batch_bases=batch_size(batch_bases),
+        precision=precision.value,
+        max_memory=memory_size(max_memory),
         fail_fast=fail_fast,
         commit_every=commit_every,
         letters=LetterPolicy(strict=strict, gaps=gaps.value),
@@ -247,6 +271,16 @@ def batch_size(text: str) -> int | None:
     if not number.isdecimal() or int(number) < 1:
         raise UsageError(f"--batch-bases is auto or a positive number of bases, not {text!r}")
     return int(number)
+
+
+def memory_size(text: str | None) -> int | None:
+    """Bytes of --max-memory: a number with K, M, G or T for powers of 1024 (24G, 512MiB), or without for bytes."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if not found or not float(found[1]):
+        raise UsageError(f"--max-memory is a size like 24G or 512M, not {text!r}")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
 def default_output(fasta: list[str]) -> Path:

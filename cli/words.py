@@ -25,10 +25,13 @@ def tell(line: str) -> None:
 def print_start(job: "Job") -> None:
     """Say what will be computed, with what and where."""
     from genoconv.runs.devices import describe
+    from genoconv.runs.provenance import convolution
 
     bases, devices = int(job.lengths.sum()), ", ".join(describe(device) for device in job.devices)
+    how = f"precision {job.engine.precision}, convolutions by {convolution(job.engine)}"
     share = f"; shard {job.shard} of the input (told by {job.shard.told_by})" if job.shard.count > 1 else ""
     tell(f"{counted(len(job.rows), 'record')}, {counted(bases, 'base')}; model {job.source.name} on {devices}{share}")
+    tell(how)
     replaced = {letter: count for letter, count in job.inputs.replaced.items() if count}
     if replaced:
         told = ", ".join(f"{letter} {count:,}" for letter, count in sorted(replaced.items()))
@@ -82,10 +85,12 @@ def print_estimate(job: "Job", expected: "Estimate", output: Path) -> None:
     """Print the prediction of --dry-run on stdout."""
     from genoconv.runs.devices import describe
     from genoconv.runs.progress import duration, size
+    from genoconv.runs.provenance import convolution
 
     print(f"rows            {expected.rows:,} ({counted(len(job.failures), 'record')} would fail)")
     print(f"bases           {expected.bases:,} (longest record {expected.longest:,}; padding {expected.padding:.1%})")
     print(f"output          {output}, {size(expected.bytes_on_disk)} on disk (twice that until it is complete)")
     print(f"memory          {size(expected.memory)} beside program and model, batches of {job.unit_bases:,} bases")
+    print(f"precision       {job.engine.precision}, convolutions by {convolution(job.engine)}")
     print(f"time            {duration(expected.seconds)} at {expected.bases_per_second:,.0f} bases/s")
     print(f"model, device   {job.source.name} on {', '.join(describe(device) for device in job.devices)}")

@@ -59,7 +59,7 @@ def prepare(
     team = Team(devices, settings, source.path) if len(devices) > 1 else None
     found = scan(inputs, settings.letters, duplicates=settings.duplicates, regions=wanted_regions(settings))
     engine = make_engine(settings, source.path, devices[0], int(found.lengths.max(initial=1)))
-    possible = fits(found.lengths, engine.model.config, devices[0], settings.filter_length)
+    possible = fits(found.lengths, engine.demand, engine.memory)
     failures = [Failure(bad.id, bad.where, bad.reason) for bad in found.failures]
     impossible = np.flatnonzero(~possible).tolist()
     failures += [no_memory(found.ids[row], int(found.lengths[row]), row) for row in impossible]

@@ -28,7 +28,7 @@ def choose(backend: str, device: torch.device, dtype: torch.dtype, length: int =
         return backend
     if backend not in ("auto", *BACKENDS):
         raise ValueError(f"no backend {backend!r}; there are: auto, {', '.join(BACKENDS)}")
-    obstacle = _triton_obstacle(device, dtype, length)
+    obstacle = triton_obstacle(device, dtype, length)
     if backend == "auto":
         # float32 is not computed in float16 unless that is asked for by name.
         return "torch" if obstacle or device.type != "cuda" or dtype not in HALF else "triton"
@@ -37,8 +37,8 @@ def choose(backend: str, device: torch.device, dtype: torch.dtype, length: int =
     return backend
 
 
-def _triton_obstacle(device: torch.device, dtype: torch.dtype, length: int) -> str:
-    """Why the Triton kernels cannot be used; empty if they can."""
+def triton_obstacle(device: torch.device, dtype: torch.dtype, length: int) -> str:
+    """Why the Triton kernels cannot be used for signals of a dtype and length on a device; empty if they can."""
     if dtype not in TRITON_DTYPES:
         return f"takes float16, bfloat16 and float32, but the signals are {dtype}"
     if length > LONGEST:

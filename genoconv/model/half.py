@@ -18,12 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genoconv.kernels.backends import triton_obstacle
 from genoconv.kernels.block import packing, reference
 from genoconv.kernels.block.packing import Projection, Transform
+from genoconv.kernels.monarch.plan import PLANE_BYTES
 from genoconv.model.block import Block
 from genoconv.model.config import NORM_EPS, HyenaConfig
 from genoconv.model.hyenadna import HyenaDNA
-from genoconv.model.spectra import filter_bank, stamp
+from genoconv.model.operator import count_taps
+from genoconv.model.spectra import filter_bank, stamp, taps_at_a_time
 from genoconv.model.workers import Workers
 
 WIDEST = 256
@@ -37,7 +40,6 @@ _CHUNK = 1 << 18
 # Positions before a chunk that are projected again, for the short filter looks back on two.
 _BEHIND = 8
 _FINAL_ROWS = 1 << 18
-_WORKSPACE = 1536 << 20
 
 
 class HalfPrecisionOverflowError(ArithmeticError):
@@ -70,14 +72,36 @@ class HalfWeights:
 _WEIGHTS: WeakKeyDictionary[HyenaDNA, tuple[object, HalfWeights]] = WeakKeyDictionary()
 
 
+def obstacle(config: HyenaConfig, device: torch.device, longest: int = 1) -> str:
+    """Why a model does not run in half precision on a device, for up to `longest` tokens; empty if it does."""
+    if config.d_model > WIDEST or config.d_model % ROW_STEP:
+        return f"takes models of up to {WIDEST} channels, a multiple of {ROW_STEP}; this one has {config.d_model}"
+    return triton_obstacle(device, torch.float16, -(-longest // ROW_STEP) * ROW_STEP)
+
+
 def memory_per_base(config: HyenaConfig) -> int:
     """Bytes of activations per position of a padded batch: stream, its norm, v and x0, and the token id."""
     return (4 + 3 * 2) * config.d_model + 8
 
 
-def fixed_bytes(config: HyenaConfig) -> int:
-    """Bytes that a run takes at most beside `memory_per_base`, weights and kept spectra: one chunk, and the planes."""
-    return _WORKSPACE + 2 * 3 * config.d_model * _CHUNK
+def fixed_bytes(config: HyenaConfig, bases: int, longest: int, filter_length: int | None) -> int:
+    """Bytes that a GPU run takes at most beside `memory_per_base`, the weights and the spectra that are kept.
+
+    Args:
+        config: The model.
+        bases: Padded bases of a batch.
+        longest: Bases of its longest record.
+        filter_length: Taps that the filters are cut to, or None.
+    """
+    planes = min(PLANE_BYTES, 4 * config.d_model * bases)
+    taps = 4 * count_taps(config.l_max, longest, filter_length)
+    channels = min(config.d_model, taps_at_a_time(longest, 1, "cuda"))
+    # Spectra are made from taps in complex64, a step of channels at a time, by way of four tensors of its size.
+    making = (
+        taps * (channels + 2 * config.filter_order) + 4 * channels * longest + 4 * min(8 * channels * longest, 1 << 29)
+    )
+    projections = 2 * 3 * config.d_model * min(_CHUNK, bases)
+    return max(planes, making) + projections
 
 
 def half_states(
@@ -111,7 +135,7 @@ def half_states(
     if {last, last + 1} <= wanted:
         del run
         with torch.no_grad():
-            for part in x.view(-1, x.shape[-1]).split(_FINAL_ROWS):
+            for part in torch.split(x.view(-1, x.shape[-1]), _FINAL_ROWS):
                 part.copy_(
                     functional.layer_norm(part, part.shape[1:], model.norm.weight, model.norm.bias, model.norm.eps)
                 )
@@ -143,7 +167,7 @@ class _Run:
             return
         self._project(self._weights.projections[layer - 1])
         B, row = self._shape
-        v, gate = (signal.unflatten(1, (B, row)).transpose(0, 1) for signal in (self.mixed, self._gate))  # (B, d, row)
+        v, gate = (signal.view(-1, B, row).transpose(0, 1) for signal in (self.mixed, self._gate))  # (B, d, row)
         operator = self._model.stack[layer - 1].operator
         with Workers(v.device, count=1) as workers:
             self._bank.convolve(self._model.config, layer, operator, v, gate, self._filter_length, workers)

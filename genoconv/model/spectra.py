@@ -8,6 +8,7 @@ Transform lengths are rounded up, four to an octave, so that sequences of like l
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 import torch
@@ -124,7 +125,7 @@ class FilterBank:
 
 
 # Where the tensors of a model are held: to walk through all modules takes a millisecond, for each batch.
-_PLACES: WeakKeyDictionary[HyenaDNA, list[dict[str, Tensor | None]]] = WeakKeyDictionary()
+_PLACES: WeakKeyDictionary[HyenaDNA, list[Mapping[str, Tensor | None]]] = WeakKeyDictionary()
 _BANKS: WeakKeyDictionary[HyenaDNA, FilterBank] = WeakKeyDictionary()
 
 

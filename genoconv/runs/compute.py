@@ -1,18 +1,22 @@
 """Batches of records -> hidden states -> pooled rows -> parts, on one device."""
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from genoconv.errors import EnvironmentProblem, OutputError
+from genoconv.errors import EnvironmentProblem, OutputError, UsageError
 from genoconv.inputs.fasta import Record
 from genoconv.inputs.tokens import encode, pad_batch, reverse_complement
-from genoconv.model.inference import hidden_states, layer_indices
+from genoconv.model import half
+from genoconv.model.config import HyenaConfig
+from genoconv.model.half import HalfPrecisionOverflowError
+from genoconv.model.inference import Precision, hidden_states, layer_indices
 from genoconv.model.pretrained import load_model
+from genoconv.model.spectra import filter_bank
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.part_files import Key, PartWriter
 from genoconv.outputs.pooling import SITE, pool_site
@@ -20,7 +24,7 @@ from genoconv.outputs.pooling import pool as pool_states
 from genoconv.outputs.values import to_stored
 from genoconv.runs.devices import free_unused, is_out_of_memory
 from genoconv.runs.job import EmbedSettings, Engine, Failure
-from genoconv.runs.memory import batch_budget
+from genoconv.runs.memory import batch_budget, memory_limit, spectra_budget
 
 Unit = tuple[Array, Sequence[Record]]
 """Rows of the input (k,) and their k records, computed together."""
@@ -52,12 +56,30 @@ def make_engine(settings: EmbedSettings, path: Path, device: torch.device, longe
 
     Raises:
         ModelError: The model cannot be loaded.
-        UsageError: A layer that the model does not have.
+        UsageError: A layer that the model does not have, or half precision where it is not possible.
     """
     model = load_model(path, device=device)
     layers = layer_indices(model.config, settings.layers)
-    budget = settings.batch_bases or batch_budget(model.config, device, settings.filter_length, longest)
-    return Engine(settings, model, device, layers, budget)
+    precision = choose_precision(settings.precision, model.config, device, longest)
+    memory = memory_limit(device, settings.max_memory)
+    engine = Engine(settings, model, device, precision, layers, memory, 0)
+    engine.batch_bases = settings.batch_bases or batch_budget(engine.demand, longest, memory)
+    filter_bank(model).budget = spectra_budget(engine.demand, engine.batch_bases, longest, memory)
+    return engine
+
+
+def choose_precision(asked: str, config: HyenaConfig, device: torch.device, longest: int) -> Precision:
+    """How to compute: `high` or `half`, as asked; `auto` is half on a GPU, where that is possible.
+
+    Raises:
+        UsageError: Half precision is asked for, and not possible.
+    """
+    if asked == "high":
+        return "high"
+    why = half.obstacle(config, device, longest)
+    if asked == "half" and why:
+        raise UsageError(f"--precision half {why}", fix="use --precision high, or auto")
+    return "high" if why or (asked == "auto" and device.type != "cuda") else "half"
 
 
 def work(engine: Engine, units: Iterable[Unit], parts: PartWriter) -> Generator[Done]:
@@ -88,23 +110,29 @@ def work(engine: Engine, units: Iterable[Unit], parts: PartWriter) -> Generator[
 
 
 def embed_batch(engine: Engine, rows: Array, records: Sequence[Record], parts: PartWriter) -> list[Failure]:
-    """Embed records together; when memory runs out, in halves, down to one record at a time.
+    """Embed records together; when memory or half precision does not do, in halves, down to one record at a time.
 
     Returns:
         The records that could not be computed: a single record that does not fit fails, and the rest goes on.
     """
     padded = len(records) * max(len(record) for record in records)
     if padded <= engine.batch_bases or len(records) == 1:
+        problem = ""
         try:
             return compute_batch(engine, rows, records, parts)
+        except HalfPrecisionOverflowError as error:
+            problem = f"{error}; use --precision high"
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         # Outside the handler: its traceback held the tensors that have to go.
         free_unused(engine.device)
+        if len(records) == 1 and problem:
+            return [Failure(records[0].id, f"{len(records[0]):,} bases", problem, int(rows[0]))]
         if len(records) == 1:
             return [no_memory(records[0].id, len(records[0]), int(rows[0]))]
-        engine.batch_bases = max(1, padded // 2)
+        if not problem:
+            engine.batch_bases = max(1, padded // 2)
     half = (len(records) + 1) // 2
     first = embed_batch(engine, rows[:half], records[:half], parts)
     return first + embed_batch(engine, rows[half:], records[half:], parts)
@@ -120,9 +148,7 @@ def compute_batch(engine: Engine, rows: Array, records: Sequence[Record], parts:
     settings, matrices = engine.settings, dict[Key, Array]()
     failures: dict[int, Failure] = {}
     downstream = other_strand(engine, records) if SITE in settings.poolings else {}
-    tokens = torch.from_numpy(ids).to(engine.device)
-    states = hidden_states(engine.model, tokens, layers=engine.layers, filter_length=settings.filter_length)
-    for layer, hidden in states:
+    for layer, hidden in states(engine, ids):
         for pooling in settings.poolings:
             # A copy, for the states are overwritten by those of the next layer.
             if pooling == SITE:
@@ -149,12 +175,22 @@ def compute_batch(engine: Engine, rows: Array, records: Sequence[Record], parts:
 def other_strand(engine: Engine, records: Sequence[Record]) -> dict[int, Array]:
     """By layer, the states (B, d) of the reverse complements at the site of each record."""
     ids, lengths = pad_batch([reverse_complement(encode(record.sequence)) for record in records])
-    tokens, settings = torch.from_numpy(ids).to(engine.device), engine.settings
-    states = hidden_states(engine.model, tokens, layers=engine.layers, filter_length=settings.filter_length)
+    site = engine.settings.site
     return {
-        layer: pool_site(hidden, lengths.tolist(), settings.site, reverse=True).cpu().numpy().copy()
-        for layer, hidden in states
+        layer: pool_site(hidden, lengths.tolist(), site, reverse=True).cpu().numpy().copy()
+        for layer, hidden in states(engine, ids)
     }
+
+
+def states(engine: Engine, ids: Array) -> Iterator[tuple[int, torch.Tensor]]:
+    """Token ids (B, L) -> hidden states (B, L, d) of the layers asked for, as `hidden_states` gives them."""
+    return hidden_states(
+        engine.model,
+        torch.from_numpy(ids).to(engine.device),
+        layers=engine.layers,
+        filter_length=engine.settings.filter_length,
+        precision=engine.precision,
+    )
 
 
 def no_memory(record_id: str, length: int, row: int) -> Failure:

@@ -4,17 +4,16 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from genoconv.inputs.batches import padding_waste
-from genoconv.model.inference import hidden_states
+from genoconv.model.spectra import filter_bank
 from genoconv.outputs.formats import predicted_bytes, predicted_token_bytes, total_width
 from genoconv.outputs.pooling import SITE
-from genoconv.runs.job import Job
-from genoconv.runs.memory import peak_bytes
+from genoconv.runs.compute import states
+from genoconv.runs.job import Engine, Job
 
-PROBE_BASES = 8192
-"""Bases embedded to measure the speed: long enough for the caches to fill, a second at most on two CPU cores."""
+PROBE_BASES = {"cpu": 1 << 13, "cuda": 1 << 18}
+"""Bases embedded to measure the speed: enough to fill caches or a GPU, a second at most on two CPU cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,7 @@ def estimate(job: Job) -> Estimate:
     if not len(lengths):  # a shard of an input with fewer units than shards
         return Estimate(rows=0, bases=0, longest=0, padding=0, bytes_on_disk=0, memory=0, seconds=0, bases_per_second=0)
     plan = [unit for pool in job.pools for unit in pool]
+    longest = int(lengths.max())
     padding = padding_waste(job.inputs.lengths, plan)
     largest = max(len(unit) * int(job.inputs.lengths[unit].max()) for unit in plan)
     on_disk = predicted_bytes(
@@ -63,30 +63,30 @@ def estimate(job: Job) -> Estimate:
     return Estimate(
         rows=len(lengths),
         bases=bases,
-        longest=int(lengths.max()),
+        longest=longest,
         padding=padding,
         bytes_on_disk=on_disk,
-        memory=peak_bytes(
-            config,
-            max(min(largest, job.engine.batch_bases), int(lengths.max())),
-            int(lengths.max()),
-            settings.filter_length,
-        ),
+        memory=expected_memory(job.engine, max(min(largest, job.engine.batch_bases), longest), longest),
         seconds=bases / (1 - padding) / rate / len(job.devices),
         bases_per_second=rate,
     )
 
 
+def expected_memory(engine: Engine, bases: int, longest: int) -> int:
+    """Peak of a batch of so many padded bases beside program and weights, in bytes, with the spectra that are kept."""
+    kept = engine.demand.spectra(longest, filter_bank(engine.model).budget)
+    return engine.demand.peak(bases, longest) + kept
+
+
 def measured_rate(job: Job) -> float:
     """Bases per second of the model on its device, from one short run after a warm-up."""
     engine = job.engine
-    ids = torch.from_numpy(np.random.default_rng(0).integers(7, 11, (1, PROBE_BASES))).to(engine.device)
+    bases = min(PROBE_BASES[engine.device.type], engine.batch_bases)
+    ids = np.random.default_rng(0).integers(7, 11, (1, bases))
     seconds = 0.0
     for _ in range(2):
         start = time.perf_counter()
-        for _, hidden in hidden_states(
-            engine.model, ids, layers=engine.layers, filter_length=job.settings.filter_length
-        ):
+        for _, hidden in states(engine, ids):
             hidden[0, -1].cpu()  # waits for the device
         seconds = time.perf_counter() - start
-    return PROBE_BASES / seconds
+    return bases / seconds

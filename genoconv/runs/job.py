@@ -12,7 +12,9 @@ from genoconv.inputs.letters import LetterPolicy
 from genoconv.inputs.places import ChromosomePrefix, Region, parse_region, read_regions
 from genoconv.inputs.scan import DuplicatePolicy, Scan
 from genoconv.model.hyenadna import HyenaDNA
+from genoconv.model.inference import Precision
 from genoconv.model.names import DEFAULT_MODEL, ResolvedModel
+from genoconv.runs.memory import Demand
 from genoconv.runs.shards import Shard
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ class EmbedSettings:
         device: `auto`, `cpu`, `cuda`, `cuda:N`, `all` GPUs, or several of these with commas.
         threads: CPU threads, of all devices together (None: all that the process may use).
         batch_bases: Padded bases of one batch (None: by device, input and free memory).
+        precision: `high` computes in float32, `half` by the fused float16 kernels of a GPU; `auto`: half where it is
+            possible, on a GPU.
+        max_memory: Bytes that the run may take on each device (None: most of what is free).
         fail_fast: The first record that fails ends the run.
         commit_every: Seconds after which finished rows are safe on the disk.
         letters: What becomes of letters other than A C G T N.
@@ -55,6 +60,8 @@ class EmbedSettings:
     device: str = "auto"
     threads: int | None = None
     batch_bases: int | None = None
+    precision: str = "auto"
+    max_memory: int | None = None
     fail_fast: bool = False
     commit_every: float = 60.0
     letters: LetterPolicy = field(default_factory=LetterPolicy)
@@ -100,15 +107,24 @@ class Engine:
         settings: As asked for.
         model: The model, on `device`.
         device: Where it computes.
+        precision: How it computes.
         layers: `settings.layers` counted from 0.
+        memory: Bytes that it may take beside the model's weights.
         batch_bases: Padded bases that are computed at once; halved when memory runs out.
     """
 
     settings: EmbedSettings
     model: HyenaDNA
     device: torch.device
+    precision: Precision
     layers: tuple[int, ...]
+    memory: int
     batch_bases: int
+
+    @property
+    def demand(self) -> Demand:
+        """What its batches need."""
+        return Demand(self.model.config, self.device, self.precision, self.settings.filter_length)
 
 
 @dataclass(slots=True)

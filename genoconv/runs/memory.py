@@ -1,20 +1,66 @@
 """How much memory a run takes, and how large a batch may therefore be."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
+from genoconv.model import half, inference
 from genoconv.model.config import HyenaConfig
-from genoconv.model.inference import fixed_bytes, memory_per_base
+from genoconv.model.inference import Precision
+from genoconv.model.spectra import CACHE_BYTES, spectra_bytes
 from genoconv.runs.devices import free_memory
 
 SHARE = 0.8
 """Part of the free memory that a run plans with: other processes and the allocator's waste need the rest."""
 
-LARGEST_BATCH = {"cpu": 1 << 16, "cuda": 1 << 22}
-"""Padded bases beyond which a batch gains no speed: the CPU works in chunks of a few thousand positions anyway."""
+LARGEST_BATCH = {"cpu": 1 << 16, "cuda": 1 << 20}
+"""Padded bases beyond which a batch gains no speed: the CPU works in chunks of a few thousand positions anyway, and a
+GPU is full."""
 
 SMALLEST_UNIT, MANY_UNITS = 4096, 64
 """A small input is divided into so many units, for shards and devices to share, but into none smaller than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a model needs on a device, in the way it is asked to compute.
+
+    Attributes:
+        config: The model.
+        device: Where it computes.
+        precision: How.
+        filter_length: Taps that the filters are cut to, or None.
+    """
+
+    config: HyenaConfig
+    device: torch.device
+    precision: Precision
+    filter_length: int | None
+
+    @property
+    def per_base(self) -> int:
+        """Bytes for each padded base of a batch."""
+        if self.precision == "half":
+            return half.memory_per_base(self.config)
+        return inference.memory_per_base(self.config)
+
+    def beside(self, bases: int, longest: int) -> int:
+        """Bytes that a batch of so many padded bases takes beside these, without kept spectra on a GPU."""
+        if self.precision == "half":
+            return half.fixed_bytes(self.config, bases, longest, self.filter_length)
+        return inference.fixed_bytes(self.config, longest, self.filter_length)
+
+    def peak(self, bases: int, longest: int) -> int:
+        """Memory that a batch takes beside the model's weights, and without kept spectra on a GPU, in bytes."""
+        return self.beside(bases, longest) + self.per_base * bases
+
+    def spectra(self, longest: int, budget: int) -> int:
+        """Bytes of the spectra that are kept of a batch whose longest record is so long, in half precision."""
+        if self.precision != "half":
+            return 0  # counted with what is beside
+        needed = spectra_bytes(self.config, longest, self.filter_length, self.device, torch.float16)
+        return needed if needed <= budget else 0
 
 
 def unit_budget(total_bases: int, device: torch.device) -> int:
@@ -23,29 +69,29 @@ def unit_budget(total_bases: int, device: torch.device) -> int:
     return int(np.clip(total_bases // MANY_UNITS, SMALLEST_UNIT, largest))
 
 
-def peak_bytes(config: HyenaConfig, bases: int, longest: int, filter_length: int | None) -> int:
-    """Memory that a batch takes beside the model's weights, in bytes.
-
-    Args:
-        config: The model.
-        bases: Padded bases of the batch.
-        longest: Bases of its longest record.
-        filter_length: Taps that the filters are cut to, or None.
-    """
-    return fixed_bytes(config, longest, filter_length) + memory_per_base(config) * bases
+def memory_limit(device: torch.device, max_memory: int | None) -> int:
+    """Bytes that a run may take on the device now: part of what is free, or what it is given, if that is less."""
+    planned = int(free_memory(device) * SHARE)
+    return planned if max_memory is None else min(max_memory, planned)
 
 
-def batch_budget(config: HyenaConfig, device: torch.device, filter_length: int | None, longest: int) -> int:
-    """Padded bases that one batch may hold on the device now; at least 1 (a longer record is a batch of its own)."""
-    largest = LARGEST_BATCH[device.type]
-    room = free_memory(device) * SHARE - fixed_bytes(config, min(longest, largest), filter_length)
-    return int(np.clip(room / memory_per_base(config), 1, largest))
+def batch_budget(demand: Demand, longest: int, limit: int) -> int:
+    """Padded bases that one batch may hold within the limit; at least 1 (a longer record is a batch of its own)."""
+    largest = LARGEST_BATCH[demand.device.type]
+    room = limit - demand.beside(largest, min(longest, largest))
+    return int(np.clip(room / demand.per_base, 1, largest))
 
 
-def fits(lengths: np.ndarray, config: HyenaConfig, device: torch.device, filter_length: int | None) -> np.ndarray:
-    """Which records can be computed in the memory that is free, each as a batch of its own: (n,) bool."""
-    limit = free_memory(device) * SHARE
-    possible = lengths * memory_per_base(config) <= limit
-    for row in np.flatnonzero(possible & (lengths > LARGEST_BATCH[device.type])):
-        possible[row] = peak_bytes(config, int(lengths[row]), int(lengths[row]), filter_length) <= limit
+def spectra_budget(demand: Demand, bases: int, longest: int, limit: int) -> int:
+    """Bytes of spectra that may be kept beside batches of so many padded bases."""
+    if demand.precision != "half":
+        return CACHE_BYTES
+    return max(0, limit - demand.peak(max(bases, longest), longest))
+
+
+def fits(lengths: np.ndarray, demand: Demand, limit: int) -> np.ndarray:
+    """Which records can be computed within the limit, each as a batch of its own: (n,) bool."""
+    possible = lengths * demand.per_base <= limit
+    for row in np.flatnonzero(possible & (lengths > LARGEST_BATCH[demand.device.type])):
+        possible[row] = demand.peak(int(lengths[row]), int(lengths[row])) <= limit
     return possible

@@ -19,7 +19,7 @@ from genoconv.model.files import file_sha256
 from genoconv.runs.devices import describe
 from genoconv.runs.job import Engine, Job
 
-FREE = ("model", "layers", "device", "threads", "batch_bases", "fail_fast", "commit_every")
+FREE = ("model", "layers", "device", "threads", "batch_bases", "max_memory", "fail_fast", "commit_every")
 """Settings that do not decide the numbers, or that are compared by what they mean (the model's checksum)."""
 
 
@@ -38,7 +38,8 @@ def description(job: Job) -> dict[str, Any]:
             "sha256": file_sha256(job.source.weights),
             "config": job.engine.model.config.to_dict(),
         },
-        "settings": asdict(job.settings) | {"layers_counted_from_0": list(job.engine.layers)},
+        "settings": asdict(job.settings)
+        | {"layers_counted_from_0": list(job.engine.layers), "precision": job.engine.precision},
         "shard": shard,
         "input": {
             "sha256": dict(job.inputs.file_sha256),
@@ -75,9 +76,14 @@ def computes(engine: Engine) -> dict[str, Any]:
     """What computes: device, type of the numbers, kernels."""
     return {
         "device": describe(engine.device),
-        "dtype": "float32",
-        "convolution": backend_for(engine.device, torch.float32),
+        "precision": engine.precision,
+        "convolution": convolution(engine),
     }
+
+
+def convolution(engine: Engine) -> str:
+    """The backend of the convolutions: a name to announce and to record."""
+    return "triton" if engine.precision == "half" else backend_for(engine.device, torch.float32)
 
 
 def versions() -> dict[str, str]:

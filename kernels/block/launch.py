@@ -36,9 +36,7 @@ def gates(u: Tensor, projection: Projection, v: Tensor, gate: Tensor, *, first: 
     )  # fmt: skip
 
 
-def transform(
-    x: Tensor, y: Tensor, weights: Transform, following: Tensor, bad: Tensor, *, final: bool = False
-) -> None:
+def transform(x: Tensor, y: Tensor, weights: Transform, following: Tensor, bad: Tensor, *, final: bool = False) -> None:
     """Adds the output projection of y to the stream, then the MLP of the sum; and normalises the result.
 
     Args:

@@ -10,7 +10,7 @@ from genoconv.kernels.block.packing import Projection, Transform
 def gates(u: Tensor, projection: Projection, *, row: int) -> tuple[Tensor, Tensor]:
     """Projections u (3 d, P), without their bias -> v * x1 and x0, both (d, P); rows of `row` positions."""
     taps = projection.taps.to(u.dtype)[:, :, None, None]  # (3 d, 6, 1, 1)
-    u = u.unflatten(1, (-1, row))  # (3 d, B, row)
+    u = u.view(len(u), -1, row)  # (3 d, B, row)
     earlier = functional.pad(u, (2, 0))
     short = taps[:, 0] * earlier[..., :row] + taps[:, 1] * earlier[..., 1:-1] + taps[:, 2] * u + taps[:, 3]
     short[..., :1] += taps[:, 4]

@@ -15,9 +15,9 @@ from genoconv.kernels.monarch.backward_kernels import (
     inner_backward_kernel,
     loudness_kernel,
 )
-from genoconv.kernels.monarch.launch import PLANE_BYTES, OuterTiles, common_unit, middle, portion, unit_stride
+from genoconv.kernels.monarch.launch import OuterTiles, common_unit, middle, portion, unit_stride
 from genoconv.kernels.monarch.passes_kernels import outer_forward_kernel, outer_inverse_kernel
-from genoconv.kernels.monarch.plan import H200, Plan, Rates, candidates, cost
+from genoconv.kernels.monarch.plan import H200, PLANE_BYTES, Plan, Rates, candidates, cost
 
 # Time of the backward kernels by length of a block or row, in forward ones (H200), where two outer passes and their
 # inverses count as one: 64 x 16 10.2 ps a sample, 64 x 32 10.0, 64 x 64 22.9; rows 10.8 and 20.1.

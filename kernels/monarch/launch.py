@@ -17,10 +17,8 @@ from genoconv.kernels.monarch.passes_kernels import (
     outer_forward_kernel,
     outer_inverse_kernel,
 )
-from genoconv.kernels.monarch.plan import Plan, packed, tile
+from genoconv.kernels.monarch.plan import PLANE_BYTES, Plan, packed, tile
 
-# Workspace for planes, bytes: as many channels at a time as fit.
-PLANE_BYTES = 1 << 30
 # Work of one program: enough to spread the loading of tables, few enough to fill the GPU several times over.
 _MOST_STEPS = 32
 _PROGRAMS = 132 * 8

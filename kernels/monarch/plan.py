@@ -23,6 +23,8 @@ LONGEST = LARGEST_OUTER**2 * 4096
 LONGEST_DIRECT = 2048
 # One block before: with more, float16 sums of spectra that cancel cost accuracy (1.4e-3 with three, smooth filters).
 MOST_HISTORY = 1
+# Workspace for the planes of several passes, bytes: as many channels at a time as fit.
+PLANE_BYTES = 1 << 30
 # Rows of the smallest matrix that tensor cores take.
 SMALLEST_TILE = 16
 

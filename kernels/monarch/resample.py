@@ -6,7 +6,7 @@ from torch import Tensor
 
 from genoconv.kernels import sparsity
 from genoconv.kernels.monarch import launch
-from genoconv.kernels.monarch.plan import Plan
+from genoconv.kernels.monarch.plan import PLANE_BYTES, Plan
 from genoconv.kernels.monarch.resample_kernels import decimate_kernel, interpolate_kernel
 from genoconv.kernels.sparsity import Band
 
@@ -31,7 +31,7 @@ def convolve(
     x = launch.Operands(u, in_gate, out_gate, y, skip)
     B, H, L = u.shape
     samples = band.low_samples(L)
-    group = max(1, min(H, launch.PLANE_BYTES // (B * samples * 4)))
+    group = max(1, min(H, PLANE_BYTES // (B * samples * 4)))
     room = torch.empty(B * group * samples, dtype=torch.float16, device=u.device)
     for first in range(0, H, group):
         at = slice(first, min(first + group, H))
