@@ -129,7 +129,7 @@ def test_banks_live_as_long_as_their_models() -> None:
 
 @pytest.mark.parametrize("channels", [slice(None), slice(3, 5)])
 def test_taps_made_in_pieces(model: HyenaDNA, channels: slice, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spectra, "_CHUNK_TAPS", 64)
+    monkeypatch.setattr(spectra, "_CHUNK_TAPS", {"cpu": 64})
     long_filter = model.stack[0].operator.long_filter
     with torch.no_grad():
         made = make_taps(long_filter, make_features(long_filter, 677), channels, None)
