@@ -60,12 +60,23 @@ def make_engine(settings: EmbedSettings, path: Path, device: torch.device, longe
     """
     model = load_model(path, device=device)
     layers = layer_indices(model.config, settings.layers)
-    precision = choose_precision(settings.precision, model.config, device, longest)
-    memory = memory_limit(device, settings.max_memory)
-    engine = Engine(settings, model, device, precision, layers, memory, 0)
-    engine.batch_bases = settings.batch_bases or batch_budget(engine.demand, longest, memory)
-    filter_bank(model).budget = spectra_budget(engine.demand, engine.batch_bases, longest, memory)
+    engine = Engine(settings, model, device, "high", layers, memory=0, batch_bases=1)
+    prepare_for(engine, longest)
     return engine
+
+
+def prepare_for(engine: Engine, longest: int) -> None:
+    """Decide how to compute, and how much at once, for records of up to `longest` bases and the memory free now.
+
+    Raises:
+        UsageError: Half precision is asked for, and not possible.
+    """
+    settings, config = engine.settings, engine.model.config
+    engine.precision = choose_precision(settings.precision, config, engine.device, longest)
+    engine.memory = memory_limit(engine.device, settings.max_memory)
+    engine.batch_bases = settings.batch_bases or batch_budget(engine.demand, longest, engine.memory)
+    budget = spectra_budget(engine.demand, engine.batch_bases, longest, engine.memory)
+    filter_bank(engine.model).budget = budget
 
 
 def choose_precision(asked: str, config: HyenaConfig, device: torch.device, longest: int) -> Precision:

@@ -12,16 +12,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from genoconv.errors import EnvironmentProblem, GenoconvError
 from genoconv.inputs.tokens import VOCABULARY
-from genoconv.model.inference import hidden_states
 from genoconv.outputs.part_files import PartWriter
-from genoconv.runs.compute import Done, Unit, make_engine, work
+from genoconv.runs.compute import Done, Unit, make_engine, prepare_for, states, work
 from genoconv.runs.devices import usable_cores, use_threads
 from genoconv.runs.job import EmbedSettings, Engine
-from genoconv.runs.memory import batch_budget
 from genoconv.runs.provenance import computes
 from genoconv.runs.signals import stop_on_signals
 
@@ -173,11 +172,8 @@ def serve(pipe: Connection, settings: EmbedSettings, model: Path, number: int, d
 
 
 def _serve(pipe: Connection, engine: Engine, errand: Errand, number: int) -> None:
-    settings = engine.settings
-    engine.batch_bases = settings.batch_bases or batch_budget(
-        engine.model.config, engine.device, settings.filter_length, errand.longest
-    )
-    parts = PartWriter(errand.folder, worker=number, about=computes(engine), interval=settings.commit_every)
+    prepare_for(engine, errand.longest)
+    parts = PartWriter(errand.folder, worker=number, about=computes(engine), interval=engine.settings.commit_every)
     pipe.send(READY)
     for done in work(engine, iter(lambda: _received(pipe), None), parts):
         pipe.send(done)
@@ -186,9 +182,7 @@ def _serve(pipe: Connection, engine: Engine, errand: Errand, number: int) -> Non
 def warm_up(engine: Engine) -> None:
     """Embed a few bases on a GPU, whose libraries are loaded when they are first used."""
     if engine.device.type == "cuda":
-        ids = torch.full((1, WARM_UP_BASES), VOCABULARY["A"], device=engine.device)
-        states = hidden_states(engine.model, ids, layers=engine.layers, filter_length=engine.settings.filter_length)
-        for _, hidden in states:
+        for _, hidden in states(engine, np.full((1, WARM_UP_BASES), VOCABULARY["A"])):
             hidden[0, -1].cpu()
 
 

@@ -12,6 +12,7 @@ from genoconv.model.half import HalfPrecisionOverflowError, half_weights, obstac
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.inference import hidden_states
 from genoconv.model.pretrained import load_model
+from genoconv.model.spectra import filter_bank
 from tests.model.test_golden import GOLDEN, cases_of, expected_case
 
 GPU = torch.cuda.is_available()
@@ -25,10 +26,9 @@ TOLERANCE = 3e-3
 COSINE = 0.99999
 
 
-def small(**fields: int) -> HyenaDNA:
+def small() -> HyenaDNA:
     torch.manual_seed(1)
-    shape = {"d_model": 16, "n_layer": 2, "d_inner": 40, "l_max": 64} | fields
-    model = HyenaDNA(HyenaConfig(**shape)).to(DEVICE).eval()
+    model = HyenaDNA(HyenaConfig(d_model=16, n_layer=2, d_inner=40, l_max=64)).to(DEVICE).eval()
     torch.nn.init.normal_(model.embedding.weight)
     return model
 
@@ -89,7 +89,7 @@ def test_chunks_of_positions_do_not_show(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_filters_that_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     model, ids = small(), tokens(2, 30)
     (kept,) = states(model, ids, [-1]).values()
-    half.filter_bank(model).budget = 0
+    filter_bank(model).budget = 0
     (found,) = states(model, ids, [-1]).values()
     assert error(found, kept) <= TOLERANCE
 
