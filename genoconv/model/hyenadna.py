@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from genoconv.model.block import Block
 from genoconv.model.config import HyenaConfig
 from genoconv.model.filter import Positions
+from genoconv.model.projections import rows_of
 
 
 class HyenaDNA(nn.Module):
@@ -53,7 +54,7 @@ class HyenaDNA(nn.Module):
 
     def states(self, ids: Tensor, filter_length: int | None = None) -> Iterator[Tensor]:
         """The n_layer + 2 hidden states (B, L, d): after the embedding, after every block, after the final norm."""
-        x = self.embedding(ids)
+        x = rows_of(self.embedding.weight, ids)
         yield x
         for block in self.stack:
             x = block(x, filter_length)

@@ -80,8 +80,6 @@ class _Several(Processes):
     def __init__(self, rank: int, count: int, device: torch.device) -> None:
         self.rank, self.count = rank, count
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
         try:
             distributed.init_process_group(backend, timeout=_PATIENCE)
         except (RuntimeError, ValueError) as error:
@@ -134,12 +132,14 @@ def processes_here(device: torch.device, environment: Mapping[str, str] = os.env
     """The processes that this one belongs to: those of its torchrun, or itself alone.
 
     Args:
-        device: Where this process computes.
+        device: Where this process computes; it becomes the current one, which kernels and streams go by.
         environment: Says what torchrun started.
 
     Raises:
         EnvironmentProblem: The others do not answer.
     """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     count = int(environment.get("WORLD_SIZE", "1"))
     return _Several(int(environment["RANK"]), count, device) if count > 1 else Processes()
 

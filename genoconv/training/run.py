@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -89,7 +90,7 @@ def train(
         model: Its weights at step 0, on the device to train on.
         data: What to learn from and what to validate on.
         out: Folder for the model (config.json, model.safetensors), log.jsonl, training.json, loss.png (if matplotlib is
-            there), checkpoint.pt, corpus/.
+            there), checkpoint.pt, corpus/; compiled/ with what torch.compile made.
         settings: How to train.
         pace: How often to tell, check and save.
         resume: Go on from the checkpoint in `out`; the packed data there is used again.
@@ -103,6 +104,9 @@ def train(
     """
     pace, processes = pace or Pace(), processes or Processes()
     make_repeatable()
+    if settings.compiled:
+        # The compiler chooses among kernels by timing them; kept with the run, its choices stay when it goes on.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(out.resolve() / "compiled"))
     with stop_on_signals():
         corpus, saved = _open(data, out, settings, processes, resume=resume)
     trainer = Trainer(model, corpus, settings, processes)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from genoconv.model.projections import to_channels, to_positions
+from genoconv.model.projections import rows_of, to_channels, to_positions
 
 Product = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -48,3 +48,15 @@ def test_under_autocast_products_are_half_and_gradients_those_of_the_weights(
     assert found.dtype == torch.bfloat16
     found.float().sum().backward()  # type: ignore[no-untyped-call]
     assert all(operand.grad is not None and operand.grad.dtype == torch.float32 for operand in operands)
+
+
+def test_rows_and_their_gradients() -> None:
+    weight = torch.randn(16, 5, dtype=torch.float64, requires_grad=True)
+    ids = torch.randint(0, 12, (3, 40))
+    found, expected = rows_of(weight, ids), functional.embedding(ids, weight)
+    assert torch.equal(found, expected)
+    towards = torch.randn_like(expected)
+    (one,) = torch.autograd.grad(found, weight, towards)
+    (two,) = torch.autograd.grad(expected, weight, towards)
+    torch.testing.assert_close(one, two)
+    assert not one[12:].any()
