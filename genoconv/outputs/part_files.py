@@ -90,7 +90,7 @@ class PartWriter:
         folder: Where the parts go.
         worker: Its number, unless it is the only writer of this process; part of the file names.
         about: What computes the rows; anything that JSON can hold.
-        interval: Seconds after which finished rows are committed.
+        interval: Seconds after the last commit at which finished rows are committed.
     """
 
     def __init__(self, folder: Path, *, worker: int, about: Mapping[str, Any], interval: float) -> None:
@@ -111,8 +111,6 @@ class PartWriter:
     def add(self, rows: Array, matrices: Mapping[Key, Array]) -> None:
         """Takes finished rows (k,) and their numbers (k, d) of every pooling and layer, in the stored type."""
         with signals_waiting():
-            if not self._bytes:
-                self._since = time.monotonic()
             self._rows.append(rows)
             for key, values in matrices.items():
                 self._values.setdefault(key, []).append(values)
@@ -124,8 +122,6 @@ class PartWriter:
         A row that is never `add`ed afterwards leaves unused bytes; a row that is taken twice counts as last taken.
         """
         with self._writing():
-            if not self._bytes:
-                self._since = time.monotonic()
             self._taken += 1
             _write_array(self._open(), f"{_token_name(row)}{_ATTEMPT}{self._taken}", values)
             self._bytes += values.nbytes
@@ -194,6 +190,7 @@ class PartWriter:
     def _forget(self) -> None:
         self._archive = None
         self._rows, self._values, self._bytes = [], {}, 0
+        self._since = time.monotonic()  # from now on is lost what is not committed
 
 
 _ATTEMPT = "~"
