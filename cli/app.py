@@ -8,6 +8,7 @@ import typer
 
 from genoconv import __version__
 from genoconv.cli import bench, doctor, embed, errors, info, merge, models, slurm, train, verify
+from genoconv.runs.signals import stop_on_signals
 
 app = typer.Typer(
     name="genoconv",
@@ -58,6 +59,7 @@ def main() -> None:
     # --debug is accepted anywhere, so that a failed command can be repeated with the word appended.
     arguments = [word for place, word in enumerate(arguments) if word != "--debug" or place > end]
     try:
-        app(args=arguments, prog_name="genoconv")
+        with stop_on_signals():
+            app(args=arguments, prog_name="genoconv")
     except Exception as error:
         sys.exit(errors.report(error, debug=debug))

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genoconv.cli import options
-from genoconv.cli.words import print_estimate, print_failures, print_resumed, print_start, print_summary, tell
+from genoconv.cli.words import (
+    print_estimate,
+    print_failures,
+    print_resumed,
+    print_start,
+    print_summary,
+    print_undivided,
+    tell,
+)
 from genoconv.errors import UsageError
 
 if TYPE_CHECKING:
@@ -216,6 +224,8 @@ def embed(
     mine = read_shard(shard) if shard else WHOLE
     if mine.count > 1:
         settings = replace(settings, device=own_device(device, mine))
+    if not shard and not quiet:
+        print_undivided()
     target = shard_path(output or default_output(fasta), mine)
     with RunReport(report, settings, target) as told, stop_on_signals(after=working_time(time_limit)):
         if not dry_run:

@@ -46,6 +46,14 @@ def print_start(job: "Job") -> None:
         )
 
 
+def print_undivided() -> None:
+    """Say that a batch system started several processes, each of which embeds all of the input that it was given."""
+    from genoconv.runs.shards import undivided
+
+    if who := undivided():
+        tell(f"note: one of several processes of {who}, and this one embeds its whole input; --shard auto divides it")
+
+
 def print_resumed(rows: int) -> None:
     """Say that an earlier start was not in vain."""
     if rows:

@@ -70,6 +70,16 @@ def shard_of_environment(environment: Mapping[str, str]) -> Shard:
     )
 
 
+def undivided(environment: Mapping[str, str] = os.environ) -> str:
+    """Who runs several processes like this one, between which nobody divides the input; nothing where none does."""
+    counts = {"a Slurm array": "SLURM_ARRAY_TASK_COUNT", "torchrun": "WORLD_SIZE", "srun": "SLURM_STEP_NUM_TASKS"}
+    for who, name in counts.items():
+        count = environment.get(name, "")
+        if count.isdecimal() and int(count) > 1:
+            return who
+    return ""
+
+
 def local_rank(environment: Mapping[str, str] = os.environ) -> int:
     """The number of this process among those of its run on this machine, from 0."""
     for name in ("LOCAL_RANK", "SLURM_LOCALID"):

@@ -186,4 +186,10 @@ def test_the_batch_system_says_which_shard(
     finished = genoconv(*arguments)
     assert finished.code == 0, finished.err
     assert "shard 3/3 of the input (told by the Slurm array)" in finished.err
+    assert "note" not in finished.err
+    undivided = genoconv(*arguments[:-2])
+    assert undivided.code == 3
+    assert (
+        "one of several processes of a Slurm array, and this one embeds its whole input; --shard auto" in undivided.err
+    )
     assert (tmp_path / "out.shard-003-of-003.h5").exists()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from genoconv.errors import UsageError
 from genoconv.inputs.batches import plan_units
-from genoconv.runs.shards import Shard, deal, local_rank, read_shard, shard_of_environment
+from genoconv.runs.shards import Shard, deal, local_rank, read_shard, shard_of_environment, undivided
 
 
 def array(number: int, count: int, first: int, last: int, step: int = 1) -> dict[str, str]:
@@ -34,6 +34,22 @@ def array(number: int, count: int, first: int, last: int, step: int = 1) -> dict
 )
 def test_batch_systems(environment: dict[str, str], expected: str) -> None:
     assert str(shard_of_environment(environment)) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "who"),
+    [
+        (array(2, 4, 1, 4), "a Slurm array"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "torchrun"),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}, "srun"),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, ""),  # the script of a job: there is one of it
+        (array(1, 1, 1, 1), ""),
+        ({}, ""),
+    ],
+    ids=str,
+)
+def test_who_starts_several_processes_that_divide_nothing(environment: dict[str, str], who: str) -> None:
+    assert undivided(environment) == who
 
 
 @pytest.mark.parametrize(
