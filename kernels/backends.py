@@ -2,6 +2,7 @@
 
 import os
 from importlib.util import find_spec
+from typing import Literal
 
 import torch
 
@@ -9,8 +10,12 @@ from genoconv.kernels.monarch.plan import LONGEST
 
 BACKENDS = ("torch", "triton")
 HALF = (torch.float16, torch.bfloat16)
-# What the Triton kernels read and write; they compute in float16 with float32 sums.
+# What the Triton kernels read and write.
 TRITON_DTYPES = (*HALF, torch.float32)
+Precision = Literal["auto", "half", "float32"]
+# Where the exact kernels are faster than torch (H200): signals that fit in a block, and filters not much shorter than
+# the signals; with shorter ones torch cuts signals into pieces, and so transforms less.
+_ONE_BLOCK, _LONG_FILTER = 4096, 0.25
 
 
 def backend_for(device: torch.device | str, dtype: torch.dtype) -> str:
@@ -18,20 +23,48 @@ def backend_for(device: torch.device | str, dtype: torch.dtype) -> str:
     return choose("auto", torch.device(device), dtype)
 
 
-def choose(backend: str, device: torch.device, dtype: torch.dtype, length: int = 1) -> str:
-    """The name of the backend to use for signals of a dtype and length (in samples) on a device.
+def is_exact(dtype: torch.dtype, precision: Precision = "auto") -> bool:
+    """Whether signals of a dtype are to be computed with float32's accuracy, and not in float16.
 
     Raises:
-        ValueError: There is no such backend, or it cannot do this.
+        ValueError: There is no such precision.
     """
+    if precision not in ("auto", "half", "float32"):
+        raise ValueError(f"no precision {precision!r}; there are: auto, half, float32")
+    return precision == "float32" or (precision == "auto" and dtype not in HALF)
+
+
+def choose(
+    backend: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    length: int = 1,
+    *,
+    taps: int | None = None,
+    precision: Precision = "auto",
+) -> str:
+    """The name of the backend to use for signals of a dtype and length (in samples) on a device.
+
+    Args:
+        backend: "auto" or one of `BACKENDS`.
+        device: Where the signals are.
+        dtype: Of the signals.
+        length: Of the signals, in samples.
+        taps: Of the filters; None if as many as samples.
+        precision: Of the computation, "auto" for that of the signals.
+
+    Raises:
+        ValueError: There is no such backend or precision, or it cannot do this.
+    """
+    exact = is_exact(dtype, precision)
     if backend == "torch":
         return backend
     if backend not in ("auto", *BACKENDS):
         raise ValueError(f"no backend {backend!r}; there are: auto, {', '.join(BACKENDS)}")
     obstacle = triton_obstacle(device, dtype, length)
     if backend == "auto":
-        # float32 is not computed in float16 unless that is asked for by name.
-        return "torch" if obstacle or device.type != "cuda" or dtype not in HALF else "triton"
+        short_filter = taps is not None and length > _ONE_BLOCK and taps < _LONG_FILTER * length
+        return "torch" if obstacle or device.type != "cuda" or (exact and short_filter) else "triton"
     if obstacle:
         raise ValueError(f"the triton backend {obstacle}; use backend 'torch' or 'auto'")
     return backend

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genoconv.kernels import gradients, sparsity, torch_path, triton_path
-from genoconv.kernels.backends import BACKENDS, HALF, TRITON_DTYPES, backend_for, choose
+from genoconv.kernels.backends import BACKENDS, HALF, TRITON_DTYPES, Precision, backend_for, choose, is_exact
 from genoconv.kernels.spectrum import Spectrum
 from genoconv.kernels.triton_path import ConvolutionOverflowError
 
@@ -27,31 +27,38 @@ def fftconv(
     out_gate: Tensor | None = None,
     out: Tensor | None = None,
     backend: str = "auto",
+    precision: Precision = "auto",
     check: bool = True,
 ) -> Tensor:
     """Convolves every channel causally with its own filter, which all rows of the batch share.
 
     Args:
-        u: Signals, (B, H, L), any strides. The torch backend computes float64 in float64 and all else in float32; the
-            Triton backend takes float16, bfloat16 and (only if asked for by name, or by a Spectrum) float32, and
-            computes in float16 with float32 sums.
+        u: Signals, (B, H, L), any strides: float64 (torch backend only), float32, float16 or bfloat16.
         taps: Filters, (H, K), tap 0 first; K may be shorter or longer than L. Or their Spectrum, made by `prepare`.
         skip: Weight of the input itself, (H,).
         in_gate: Multiplies the input, shape of u.
         out_gate: Multiplies the output, shape of u.
         out: Where to write, shape and dtype of u; it may be u or a gate itself. Not with gradients.
         backend: "auto" or one of `BACKENDS`; `backend_for` tells what "auto" means. A Spectrum brings its own.
+        precision: Of the Triton backend: "half" computes in float16 with float32 sums (errors of 3e-4 to 1e-3),
+            "float32" in pairs of float16 (1e-6), "auto" in that of the signals. The torch backend computes in float32
+            and more. A Spectrum brings its own.
         check: Triton backend: make sure that the result is finite. This waits for the device.
 
     Returns:
-        The gated convolutions, (B, H, L), dtype of u. Differentiable in every tensor if taps is a tensor.
+        The gated convolutions, (B, H, L), dtype of u. Differentiable in every tensor if taps is a tensor; in float32 by
+        torch, whatever the backend.
 
     Raises:
         ValueError: Shapes, dtypes, devices or the backend do not fit.
         ConvolutionOverflowError: A value is not finite (Triton backend, if check is on).
     """
     _check_signals(u, taps, skip, in_gate, out_gate, out)
-    name = taps.backend if isinstance(taps, Spectrum) else choose(backend, u.device, u.dtype, u.shape[-1])
+    exact = is_exact(u.dtype, precision)
+    if isinstance(taps, Spectrum):
+        name = taps.backend
+    else:
+        name = choose(backend, u.device, u.dtype, u.shape[-1], taps=taps.shape[1], precision=precision)
     if backend not in ("auto", name):
         raise ValueError(f"the spectrum was made for the {name} backend, not for {backend!r}")
     needs_grad = torch.is_grad_enabled() and any(
@@ -60,14 +67,14 @@ def fftconv(
     if needs_grad:
         if isinstance(taps, Spectrum) or out is not None:
             raise ValueError("gradients need the taps themselves, and no `out`: a Spectrum carries no gradient")
-        if name == "triton" and u.numel():
+        if name == "triton" and u.numel() and not exact:
             return gradients.differentiable(u, taps, skip, in_gate, out_gate, check=check)
         return torch_path.differentiable(u, taps, skip, in_gate, out_gate)
     if out is None:
         out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
     if name == "triton" and u.numel():
         if isinstance(taps, Tensor):
-            taps = triton_path.prepare(taps, u.shape[-1], batch=u.shape[0])
+            taps = triton_path.prepare(taps, u.shape[-1], batch=u.shape[0], exact=exact)
         triton_path.convolve(u, taps, skip, in_gate, out_gate, out, check=check)
     elif isinstance(taps, Tensor):
         torch_path.convolve_taps(u, taps, skip, in_gate, out_gate, out)
@@ -83,6 +90,7 @@ def prepare(
     dtype: torch.dtype | None = None,
     batch: int = 1,
     backend: str = "auto",
+    precision: Precision = "auto",
     keep: float = 1.0,
 ) -> Spectrum:
     """Transforms filters once, for any number of convolutions with signals of up to `length` samples.
@@ -93,6 +101,7 @@ def prepare(
         dtype: dtype of the signals to come; taps' own if left out.
         batch: Rows of the signals to come: the best plan for short signals depends on it.
         backend: "auto" or one of `BACKENDS`.
+        precision: As for `fftconv`.
         keep: Part of all frequencies, the lowest, that the filters keep: 1, or 0.4 and less for a frequency-sparse
             convolution, which is faster and smaller, and no longer causal (see sparsity.py; `sparsity.keep_for` finds
             it for a tolerance). The Spectrum's `dropped` tells what each filter loses.
@@ -110,8 +119,8 @@ def prepare(
     dtype = taps.dtype if dtype is None else dtype
     if keep != 1.0:
         return _prepare_band(taps.detach(), length, sparsity.band_for(keep), dtype, batch, backend)
-    if choose(backend, taps.device, dtype, length) == "triton":
-        return triton_path.prepare(taps, length, batch=batch)
+    if choose(backend, taps.device, dtype, length, taps=taps.shape[1], precision=precision) == "triton":
+        return triton_path.prepare(taps, length, batch=batch, exact=is_exact(dtype, precision))
     return torch_path.prepare(taps.detach(), length, dtype=dtype)
 
 
@@ -121,7 +130,9 @@ def _prepare_band(
     # The low-pass looks ahead: so many taps beyond the signal's length matter as well.
     kept = taps[:, : length + sparsity.AHEAD * band.ratio]
     low = sparsity.narrow(kept, band)
-    spectrum = prepare(low, band.low_samples(length), dtype=dtype, batch=batch, backend=backend)
+    if backend == "auto" and is_exact(dtype):
+        backend = "torch"  # resampling by the Triton kernels is done in half precision
+    spectrum = prepare(low, band.low_samples(length), dtype=dtype, batch=batch, backend=backend, precision="half")
     longest = 0 if spectrum.length == 0 and kept.shape == taps.shape else length
     return replace(spectrum, length=longest, band=band, dropped=sparsity.dropped(kept, band.keep).cpu())
 
@@ -137,7 +148,7 @@ def spectrum_bytes(
 ) -> int:
     """Bytes of the Spectrum of `channels` filters of `taps` taps for signals (batch, channels, length) of a dtype.
 
-    float32: that of the torch backend; float16 and bfloat16: that of the Triton backend.
+    float32: that of the torch backend (the other's is about as large); float16 and bfloat16: the Triton backend's.
     """
     if dtype in HALF:
         return triton_path.spectrum_bytes(channels, taps, length, batch)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genoconv.kernels.backends import Precision
 from genoconv.kernels.fftconv import fftconv, prepare
 from genoconv.kernels.spectrum import Spectrum
 
@@ -27,7 +28,9 @@ class LongConvolution(nn.Module):
 
     skip: nn.Parameter | None
 
-    def __init__(self, channels: int, taps: int, *, skip: bool = True, backend: str = "auto") -> None:
+    def __init__(
+        self, channels: int, taps: int, *, skip: bool = True, backend: str = "auto", precision: Precision = "auto"
+    ) -> None:
         """Draw filters that decay, with an expected energy of about 1 over all taps.
 
         Args:
@@ -35,6 +38,7 @@ class LongConvolution(nn.Module):
             taps: Length of the filters, K.
             skip: Whether there is a skip term; it starts at 1.
             backend: "auto" or one of `genoconv.kernels.fftconv.BACKENDS`.
+            precision: As for `genoconv.kernels.fftconv.fftconv`.
 
         Raises:
             ValueError: channels or taps is below 1.
@@ -46,6 +50,7 @@ class LongConvolution(nn.Module):
         self.taps = nn.Parameter(torch.randn(channels, taps) * decay)
         self.skip = nn.Parameter(torch.ones(channels)) if skip else None
         self.backend = backend
+        self.precision = precision
         self._stamp: object = None
         self._spectra: OrderedDict[tuple[object, ...], Spectrum] = OrderedDict()
 
@@ -66,7 +71,8 @@ class LongConvolution(nn.Module):
         """
         operands = (u, in_gate, out_gate, self.taps, self.skip)
         if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in operands):
-            return fftconv(u, self.taps, self.skip, in_gate=in_gate, out_gate=out_gate, backend=self.backend)
+            ways: Any = {"backend": self.backend, "precision": self.precision}
+            return fftconv(u, self.taps, self.skip, in_gate=in_gate, out_gate=out_gate, **ways)
         filters = self._spectrum(u) if u.numel() else self.taps
         return fftconv(u, filters, self.skip, in_gate=in_gate, out_gate=out_gate)
 
@@ -83,7 +89,8 @@ class LongConvolution(nn.Module):
     def extra_repr(self) -> str:
         """What print shows."""
         channels, taps = self.taps.shape
-        return f"channels={channels}, taps={taps}, skip={self.skip is not None}, backend={self.backend!r}"
+        ways = f"backend={self.backend!r}, precision={self.precision!r}"
+        return f"channels={channels}, taps={taps}, skip={self.skip is not None}, {ways}"
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles go without the spectra."""
@@ -100,6 +107,8 @@ class LongConvolution(nn.Module):
         if key not in self._spectra:
             while len(self._spectra) >= _KEPT:
                 self._spectra.popitem(last=False)
-            self._spectra[key] = prepare(taps, L, dtype=u.dtype, batch=B, backend=self.backend)
+            self._spectra[key] = prepare(
+                taps, L, dtype=u.dtype, batch=B, backend=self.backend, precision=self.precision
+            )
         self._spectra.move_to_end(key)
         return self._spectra[key]

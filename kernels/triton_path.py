@@ -3,10 +3,11 @@
 Triton itself is imported only when something is launched.
 """
 
+import torch
 from torch import Tensor
 
 from genoconv.kernels.backends import HALF
-from genoconv.kernels.monarch import filters
+from genoconv.kernels.monarch import exact_plan, filters
 from genoconv.kernels.monarch.plan import Plan, choose
 from genoconv.kernels.monarch.rates import rates_for
 from genoconv.kernels.spectrum import Spectrum
@@ -26,16 +27,21 @@ class ConvolutionOverflowError(ArithmeticError):
         self.channels = channels
 
 
-def prepare(taps: Tensor, length: int, *, batch: int = 1, plan: Plan | None = None) -> Spectrum:
-    """Brings filters (H, K) into the form of the best plan, or of a given one, for up to `length` samples."""
+def prepare(taps: Tensor, length: int, *, batch: int = 1, plan: Plan | None = None, exact: bool = False) -> Spectrum:
+    """Brings filters (H, K) into the form of the best plan, or of a given one, for up to `length` samples.
+
+    `exact` is for the kernels with float32's accuracy.
+    """
     H, K = taps.shape
     kept = min(K, length)
     if plan is None:
-        plan = choose(batch, H, length, kept, rates_for(taps.device))
-    data, scale = filters.prepare(taps[:, :kept].detach(), plan)
-    return Spectrum(
-        "triton", kept, _longest(plan, kept, K), plan.n, plan.n, data, HALF[0], plan=plan, scale=scale
-    )  # fmt: skip
+        if exact:
+            plan = exact_plan.choose(length, _shared_memory(taps.device))
+        else:
+            plan = choose(batch, H, length, kept, rates_for(taps.device))
+    dtype = torch.float32 if exact else HALF[0]
+    data, scale = filters.prepare(taps[:, :kept].detach(), plan, dtype)
+    return Spectrum("triton", kept, _longest(plan, kept, K), plan.n, plan.n, data, dtype, plan=plan, scale=scale)
 
 
 def spectrum_bytes(channels: int, taps: int, length: int, batch: int) -> int:
@@ -59,19 +65,28 @@ def convolve(
     Raises:
         ConvolutionOverflowError: A value is not finite (only if check is on, which waits for the device).
     """
-    from genoconv.kernels.monarch import launch, resample
+    from genoconv.kernels.monarch import exact, launch, resample
 
     if u.numel() == 0:
         return
     assert spectrum.plan is not None
     assert spectrum.scale is not None
     filters = (spectrum.plan, spectrum.taps, spectrum.data, spectrum.scale)
-    if spectrum.band is None:
+    if spectrum.dtype == torch.float32:
+        exact.convolve(u, spectrum.plan, spectrum.data, spectrum.scale, skip, in_gate, out_gate, out)
+    elif spectrum.band is None:
         launch.convolve(u, *filters, skip, in_gate, out_gate, out)
     else:
         resample.convolve(u, spectrum.band, *filters, skip, in_gate, out_gate, out)
     if check and (channels := launch.channels_not_finite(out)):
         raise ConvolutionOverflowError(channels)
+
+
+def _shared_memory(device: torch.device) -> int:
+    """Bytes that one program may have; without a GPU, those of an H100."""
+    if device.type != "cuda":
+        return 1 << 18
+    return int(getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", 0))
 
 
 def _longest(plan: Plan, kept: int, taps: int) -> int:

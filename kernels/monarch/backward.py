@@ -11,11 +11,10 @@ from torch import Tensor
 from genoconv.kernels.monarch import filters, tables
 from genoconv.kernels.monarch.backward_kernels import (
     blocks_backward_kernel,
-    factor_kernel,
     inner_backward_kernel,
-    loudness_kernel,
 )
 from genoconv.kernels.monarch.launch import OuterTiles, common_unit, middle, portion, unit_stride
+from genoconv.kernels.monarch.loudness import factor_for
 from genoconv.kernels.monarch.passes_kernels import outer_forward_kernel, outer_inverse_kernel
 from genoconv.kernels.monarch.plan import H200, PLANE_BYTES, Plan, Rates, candidates, cost
 
@@ -25,9 +24,6 @@ _BLOCKS = {1024: 1.4, 2048: 1.6, 4096: 2.7}
 _INNER = {2048: 1.2, 4096: 2.0}
 # Programs that fill a GPU several times over.
 _PROGRAMS = 132 * 8
-# Of the mean of |g| over a row, and of its largest value, after scaling to float16: the mean as the kernels expect it
-# of signals, the largest with room for an outer transform over 64 rows.
-_LOUDEST_MEAN, _LOUDEST = 1.0, 2.0**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +66,7 @@ class _Operands:
         names = ("u", "in_gate", "out_gate", "dy", "du")
         self.unit = common_unit(u.shape[-1], *(stride for name in names for stride in self._strides(name)))
         self.length = u.shape[-1] // self.unit
-        self.factor = _factor(self.dy, self.out_gate if self.out_gated else None)
+        self.factor = factor_for(self.dy, self.out_gate if self.out_gated else None)
 
     def strides(self, *names: str) -> tuple[int, ...]:
         """Strides of batch and channel of some of the tensors, in order and in units."""
@@ -117,23 +113,6 @@ def gradients(
         x.din if x.in_gated else None,
         x.dout if x.out_gated else None,
     )
-
-
-def _factor(dy: Tensor, gate: Tensor | None) -> Tensor:
-    """For each channel the power of two (H,) that makes g = dy * gate as loud as float16 likes it."""
-    B, H, L = dy.shape
-    size, steps = (1024, 4) if L > 1024 else (max(16, triton.next_power_of_2(L)), 1)
-    programs = triton.cdiv(L, size * steps)
-    loudness = torch.empty(H, 2, B, programs, device=dy.device)
-    other = dy if gate is None else gate
-    loudness_kernel[(programs, H, B)](
-        dy, other, loudness, *dy.stride()[:2], *other.stride()[:2], B, L,
-        SIZE=size, STEPS=steps, GATED=gate is not None,
-    )  # fmt: skip
-    factor = torch.empty(H, device=dy.device)
-    width = min(1024, triton.next_power_of_2(programs))
-    factor_kernel[(H,)](loudness, factor, B, programs, L * _LOUDEST_MEAN, _LOUDEST, ROWS=1024 // width, SIZE=width)
-    return factor
 
 
 def _blocks(x: _Operands, plan: Plan, data: Tensor, scale: Tensor, taps: int) -> Tensor:

@@ -19,18 +19,18 @@ _STEP = 1 << 26
 _BINS, _TAPS = 2048, 1024
 
 
-def prepare(taps: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+def prepare(taps: Tensor, plan: Plan, dtype: torch.dtype = torch.float16) -> tuple[Tensor, Tensor]:
     """Brings filters (H, K) into the form that a plan's kernels read.
 
     Returns:
-        The data (H, ...) float16, and the factor (H,) float32, a power of two, that the kernels multiply their result
-        with.
+        The data (H, ...) in `dtype` (float32 for the exact kernels), and the factor (H,) float32, a power of two, that
+        the kernels multiply their result with.
     """
     if plan.method == "direct":
         return _shifted_copies(taps)
     H, parts = taps.shape[0], plan.history + 1
     inner = plan.factors[-2:]
-    data = torch.empty(H, parts, plan.n // prod(inner), 2, *inner, dtype=torch.float16, device=taps.device)
+    data = torch.empty(H, parts, plan.n // prod(inner), 2, *inner, dtype=dtype, device=taps.device)
     scale = torch.empty(H, device=taps.device)
     step = max(1, _STEP // (plan.n * parts))
     for h in range(0, H, step):
@@ -103,7 +103,7 @@ def _spectrum(taps: Tensor, plan: Plan, data: Tensor, scale: Tensor) -> None:
         # The part for the block d before: its own filter block, and the wrapped half of the previous filter block.
         z[:, 1:] = z[:, 1:] - 1j * z[:, :-1]
     most = torch.linalg.vector_norm(torch.view_as_real(z).flatten(1), float("inf"), dim=1)
-    gain = 1.0 if plan.method == "blocks" else GAIN
+    gain = GAIN if plan.method == "passes" and data.dtype == torch.float16 else 1.0
     pack_kernel[(*_grid(plan, H), parts)](
         torch.view_as_real(z), most, data, scale, _ROOM / plan.n**0.5, gain, parts, *_order(plan), num_warps=4
     )

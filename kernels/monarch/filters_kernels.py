@@ -56,7 +56,7 @@ def _places(r, F0, F1, P, N2: tl.constexpr):
 def pack_kernel(
     z_ptr, most_ptr, data_ptr, scale_ptr, ROOM, GAIN, D, F0, F1, N1, REST, N2: tl.constexpr, SIZE: tl.constexpr
 ):  # fmt: skip
-    """Spectra (H, D, N) in natural order into (H, D, stretches, 2, N1, N2) float16; SIZE * N2 bins, REST = N / N2.
+    """Spectra (H, D, N) in natural order into (H, D, stretches, 2, N1, N2); SIZE * N2 bins, REST = N / N2.
 
     They are multiplied by GAIN times a power of two that brings the largest part, most (H,) (at least 1), just under
     ROOM; the power's inverse goes to scale (H,).
@@ -72,8 +72,12 @@ def pack_kernel(
     P = N1 * N2
     z = z_ptr + ((h * D + d) * REST * N2 + j[None, :].to(tl.int64) * REST + r[:, None]) * 2
     o = (h * D + d) * 2 * REST * N2 + _places(r, F0, F1, P, N2)[:, None] + j[None, :]
-    tl.store(data_ptr + o, (tl.load(z, mask=mask, other=0.0) * (power * GAIN)).to(tl.float16), mask=mask)
-    tl.store(data_ptr + o + P, (tl.load(z + 1, mask=mask, other=0.0) * (power * GAIN)).to(tl.float16), mask=mask)
+    tl.store(data_ptr + o, (tl.load(z, mask=mask, other=0.0) * (power * GAIN)).to(data_ptr.dtype.element_ty), mask=mask)
+    tl.store(
+        data_ptr + o + P,
+        (tl.load(z + 1, mask=mask, other=0.0) * (power * GAIN)).to(data_ptr.dtype.element_ty),
+        mask=mask,
+    )
 
 
 @triton.jit

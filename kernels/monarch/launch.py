@@ -45,6 +45,10 @@ class Operands:
         """Strides of batch and channel of some of the tensors, in order and in units."""
         return tuple(stride // self.unit for stride in self._strides(*names))
 
+    def samples(self, *names: str) -> tuple[int, ...]:
+        """The same in samples."""
+        return self._strides(*names)
+
     def _strides(self, *names: str) -> tuple[int, ...]:
         return tuple(stride for name in names for stride in getattr(self, name).stride()[:2])
 
