@@ -107,29 +107,37 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         before: The description or provenance of one run.
         now: That of the other.
     """
-    one, other = dict(_identity(before)), dict(_identity(now))
+    one, other = ({name: (value, shown) for name, value, shown in _identity(run)} for run in (before, now))
+    absent = (None, _short(None))
     found = [
-        f"{name} was {_short(one.get(name))}, now it is {_short(other.get(name))}"
+        f"{name} was {one.get(name, absent)[1]}, now it is {other.get(name, absent)[1]}"
         for name in dict.fromkeys([*one, *other])
-        if one.get(name) != other.get(name)
+        if one.get(name, absent)[0] != other.get(name, absent)[0]
     ]
     named = [line for line in found if not line.startswith("the records")]
     return named or found
 
 
-def _identity(described: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Names and values of all that decides the numbers of a run."""
-    yield "genoconv", described.get("genoconv")
-    model = described.get("model", {})
-    yield "the model", (model.get("sha256"), model.get("config"))
-    for name, value in described.get("settings", {}).items():
-        if name not in FREE:
-            yield f"the setting {name}", value
-    for name, value in (described.get("shard") or {}).items():
-        yield f"the shard's {name}", value
-    inputs = described.get("input", {})
-    yield "the input", sorted(inputs.get("sha256", {}).items())
-    yield "the records (their order, names or letters)", inputs.get("records_sha256")
+def _identity(described: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """Names and values of all that decides the numbers of a run, and the values in words."""
+    model, inputs = described.get("model", {}), described.get("input", {})
+    settings, shard = described.get("settings", {}), described.get("shard") or {}
+    files = sorted(inputs.get("sha256", {}).items())
+    plain = {
+        "genoconv": described.get("genoconv"),
+        **{f"the setting {name}": value for name, value in settings.items() if name not in FREE},
+        **{f"the shard's {name}": value for name, value in shard.items()},
+    }
+    weights = str(model.get("sha256"))
+    yield "the model", weights, f"{model.get('name')} (sha256 {weights[:8]}...)"
+    yield "the model's config.json", model.get("config"), _short(model.get("config"))
+    yield from ((name, value, _short(value)) for name, value in plain.items())
+    yield "the input", files, ", ".join(f"{name} (sha256 {digest[:8]}...)" for name, digest in files)
+    yield (
+        "the records (their order, names or letters)",
+        inputs.get("records_sha256"),
+        _short(inputs.get("records_sha256")),
+    )
 
 
 def _short(value: Any) -> str:
