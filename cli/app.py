@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from genoconv import __version__
-from genoconv.cli import bench, doctor, embed, errors, info, merge, models, slurm, train, verify
+from genoconv.cli import bench, doctor, embed, errors, evaluate, info, merge, models, plot, slurm, train, verify
 from genoconv.runs.signals import stop_on_signals
 
 app = typer.Typer(
@@ -25,7 +25,9 @@ app.command("slurm", context_settings={"allow_extra_args": True, "ignore_unknown
 app.command("doctor")(doctor.doctor)
 app.command("info")(info.info)
 app.command("verify")(verify.verify)
+app.command("plot")(plot.plot)
 app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
 

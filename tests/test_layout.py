@@ -22,8 +22,10 @@ ALLOWED = {
     "outputs": {"errors", "outputs"},
     "runs": {"errors", "runs", "inputs", "model", "outputs", "kernels"},
     "training": {"errors", "training", "inputs", "model", "kernels", "runs"},
+    "evaluation": {"errors", "evaluation", "inputs", "model", "outputs", "training"},
     "embed": {"errors", "inputs", "model", "outputs", "runs", "kernels"},
     "merge": {"errors", "outputs", "runs"},
+    "plot": {"errors", "outputs"},
 }
 """Which part may import which: downward only. The command line may import everything."""
 

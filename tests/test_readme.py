@@ -38,18 +38,45 @@ def work(tmp_path: Path, data: Path) -> Path:
 
 @pytest.mark.parametrize("line", blocks("Embed", "sh")[0].splitlines(), ids=lambda line: line.split("#")[0].strip())
 def test_examples_of_embedding_run(line: str, work: Path) -> None:
-    program = f'set -eo pipefail; genoconv() {{ "{sys.executable}" -m genoconv "$@"; }}; {line}'
-    done = subprocess.run(
-        ["bash", "-c", program], cwd=work, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run(line, work)
     written = sorted(path.name for path in work.iterdir() if path.suffix == ".h5")
     if "--dry-run" in line:
         assert not written
     else:
         assert written
         assert all(h5py.is_hdf5(work / name) for name in written)
+
+
+def run(line: str, folder: Path) -> str:
+    program = f'set -eo pipefail; genoconv() {{ "{sys.executable}" -m genoconv "$@"; }}; {line}'
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        ["bash", "-c", program], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_picture_is_drawn(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    records = gzip.decompress((data / "organisms16.fa.gz").read_bytes()).split(b">")[1:]
+    (tmp_path / "tests" / "data").mkdir(parents=True)
+    few = b"".join(b">" + record for record in records[::16])  # of each organism one
+    (tmp_path / "tests" / "data" / "organisms16.fa.gz").write_bytes(gzip.compress(few))
+    run(blocks("Read the result", "sh")[0], tmp_path)
+    assert (tmp_path / "organisms16.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_examples_of_evaluating_run(tmp_path: Path) -> None:
+    rows = [("ab"[row % 2], f"{row:06b}".replace("0", "A").replace("1", "C")) for row in range(40)]
+    table = "label\tgene\tsequence\n" + "".join(f"{label}\t{bases}\tTTGCAA{bases}\n" for label, bases in rows)
+    for name in ("sites", "train", "test"):
+        (tmp_path / f"{name}.tsv").write_text(table)
+    (tmp_path / "families.fa").write_text("".join(f">{label}|{bases}\nTTGCAA{bases}\n" for label, bases in rows))
+    for line in blocks("Evaluate", "sh")[0].splitlines():
+        quick = f"genoconv evaluate --model {ROOT / 'tests' / 'golden' / 'tiny-d64'}"
+        assert "tiny-d64, random weights" in run(line.replace("genoconv evaluate", quick), tmp_path)
+    assert (tmp_path / "table.csv").read_text().startswith("task,method,features")
 
 
 def test_the_two_lines_that_read_a_result_do(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
