@@ -67,11 +67,8 @@ class Trainer:
             fused=self._device.type == "cuda",
         )
         # It scales nothing: the kernels bring gradients into the range of float16 themselves. What it does, without
-        # waiting for the device, is to leave out steps whose gradients are not finite.
-        in_float16 = self._half and self._device.type == "cuda"
-        self._scaler = torch.amp.GradScaler(
-            self._device.type, init_scale=1.0, growth_interval=1 << 30, enabled=in_float16
-        )
+        # waiting for a GPU, is to leave out steps whose gradients are not finite.
+        self._scaler = torch.amp.GradScaler(self._device.type, init_scale=1.0, growth_interval=1 << 30)
 
     def advance(self) -> None:
         """Do one step."""

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from genoconv.training.checkpoints import CHECKPOINT
 from genoconv.training.corpus import open_corpus
 from genoconv.training.journal import JOURNAL
 from genoconv.training.markov import MarkovModel
+from genoconv.training.perplexity import next_base_loss
 from genoconv.training.run import Data, Result, train
 from genoconv.training.settings import Pace, Settings, Stage
 from genoconv.training.start import new_model
@@ -184,6 +186,23 @@ def test_a_loss_that_is_no_number_ends_the_run(fasta: Path, tmp_path: Path) -> N
         model.head.weight.fill_(math.inf)
     with pytest.raises(Exception, match="no longer a number"):
         train(model, Data([str(fasta)], (), 0.2), tmp_path / "run", settings(), pace=PACE)
+
+
+def test_a_step_whose_loss_is_no_number_is_left_out_and_told(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sometimes(model: HyenaDNA, windows: torch.Tensor, *, reduction: str) -> torch.Tensor:
+        calls.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+        return next_base_loss(model, windows, reduction=reduction) * (math.nan if len(calls) == 6 else 1.0)
+
+    calls: list[torch.Tensor] = []
+    monkeypatch.setattr("genoconv.training.trainer.next_base_loss", sometimes)
+    result = run(fasta, tmp_path / "run")
+    changed = [not torch.equal(one, two) for one, two in itertools.pairwise(calls)]
+    assert changed == [True] * 5 + [False] + [True] * 5
+    assert math.isfinite(result.perplexity)
+    lines = [json.loads(line) for line in (tmp_path / "run" / JOURNAL).read_text().splitlines()]
+    assert [line.get("skipped") for line in lines if line["event"] == "step"] == [None, 1, None]
 
 
 COMMAND = [
