@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,22 @@ def test_a_loss_that_is_no_number_ends_the_run(fasta: Path, tmp_path: Path) -> N
         model.head.weight.fill_(math.inf)
     with pytest.raises(Exception, match="no longer a number"):
         train(model, Data([str(fasta)], (), 0.2), tmp_path / "run", settings(), pace=PACE)
+
+
+# The compiler's own code is full of warnings.
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_run_has_the_same_curve_and_keeps_what_was_compiled(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    # Traced and differentiated by the compiler, but run operation by operation: its C++ would take half a minute.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    run(fasta, tmp_path / "plain")
+    run(fasta, tmp_path / "compiled", chosen=settings(compiled=True))
+    plain, compiled = curve(tmp_path / "plain"), curve(tmp_path / "compiled")
+    assert [place[:2] for place in plain] == [place[:2] for place in compiled]
+    assert np.allclose([place[2] for place in plain], [place[2] for place in compiled], rtol=1e-4)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled" / "compiled")
 
 
 def test_a_step_whose_loss_is_no_number_is_left_out_and_told(
