@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from genoconv.kernels import triton_path
+from genoconv.kernels.devices import on_device_of
 from genoconv.kernels.monarch import filters
 from genoconv.kernels.monarch.rates import rates_for
 from genoconv.kernels.spectrum import Spectrum
@@ -62,11 +63,12 @@ class _Convolution(torch.autograd.Function):
         (dy,) = gradients
         H, K = taps.shape
         kept = min(K, u.shape[-1])
-        if data is None:
-            data, scale = filters.prepare(taps[:, :kept], context.plan)
-        found = backward.gradients(u, dy, context.plan, data, scale, kept, skip, in_gate, out_gate)
-        if context.check:
-            _check(found, dy)
+        with on_device_of(u):
+            if data is None:
+                data, scale = filters.prepare(taps[:, :kept], context.plan)
+            found = backward.gradients(u, dy, context.plan, data, scale, kept, skip, in_gate, out_gate)
+            if context.check:
+                _check(found, dy)
         dtaps = found.taps.to(taps.dtype)
         if kept < K:
             dtaps = torch.cat([dtaps, dtaps.new_zeros(H, K - kept)], 1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from genoconv.kernels.backends import HALF
+from genoconv.kernels.devices import on_device_of
 from genoconv.kernels.monarch import exact_plan, filters
 from genoconv.kernels.monarch.plan import Plan, choose
 from genoconv.kernels.monarch.rates import rates_for
@@ -40,7 +41,8 @@ def prepare(taps: Tensor, length: int, *, batch: int = 1, plan: Plan | None = No
         else:
             plan = choose(batch, H, length, kept, rates_for(taps.device))
     dtype = torch.float32 if exact else HALF[0]
-    data, scale = filters.prepare(taps[:, :kept].detach(), plan, dtype)
+    with on_device_of(taps):
+        data, scale = filters.prepare(taps[:, :kept].detach(), plan, dtype)
     return Spectrum("triton", kept, _longest(plan, kept, K), plan.n, plan.n, data, dtype, plan=plan, scale=scale)
 
 
@@ -72,14 +74,15 @@ def convolve(
     assert spectrum.plan is not None
     assert spectrum.scale is not None
     filters = (spectrum.plan, spectrum.taps, spectrum.data, spectrum.scale)
-    if spectrum.dtype == torch.float32:
-        exact.convolve(u, spectrum.plan, spectrum.data, spectrum.scale, skip, in_gate, out_gate, out)
-    elif spectrum.band is None:
-        launch.convolve(u, *filters, skip, in_gate, out_gate, out)
-    else:
-        resample.convolve(u, spectrum.band, *filters, skip, in_gate, out_gate, out)
-    if check and (channels := launch.channels_not_finite(out)):
-        raise ConvolutionOverflowError(channels)
+    with on_device_of(u):
+        if spectrum.dtype == torch.float32:
+            exact.convolve(u, spectrum.plan, spectrum.data, spectrum.scale, skip, in_gate, out_gate, out)
+        elif spectrum.band is None:
+            launch.convolve(u, *filters, skip, in_gate, out_gate, out)
+        else:
+            resample.convolve(u, spectrum.band, *filters, skip, in_gate, out_gate, out)
+        if check and (channels := launch.channels_not_finite(out)):
+            raise ConvolutionOverflowError(channels)
 
 
 def _shared_memory(device: torch.device) -> int:

@@ -10,6 +10,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from genoconv.kernels.block.gates_kernel import gates_kernel
 from genoconv.kernels.block.packing import HIDDEN_STEP, Projection, Transform
 from genoconv.kernels.block.transform_kernel import transform_kernel
+from genoconv.kernels.devices import on_device_of
 
 # Positions of one program: at 256 channels, sums in 128 registers of each of 256 threads.
 _ROWS = 128
@@ -29,11 +30,12 @@ def gates(u: Tensor, projection: Projection, v: Tensor, gate: Tensor, *, first: 
         row: Positions of a row of the batch, even: the filter does not see across its borders.
     """
     d, positions = len(v), u.shape[1] - behind
-    gates_kernel[(triton.cdiv(positions // 2, _WORDS), d)](
-        u.view(torch.int32), projection.taps, v.view(torch.int32), gate.view(torch.int32),
-        u.stride(0) // 2, v.stride(0) // 2, first // 2, (first + positions) // 2, behind // 2, row // 2, d,
-        SIZE=_WORDS, num_warps=4,
-    )  # fmt: skip
+    with on_device_of(u):
+        gates_kernel[(triton.cdiv(positions // 2, _WORDS), d)](
+            u.view(torch.int32), projection.taps, v.view(torch.int32), gate.view(torch.int32),
+            u.stride(0) // 2, v.stride(0) // 2, first // 2, (first + positions) // 2, behind // 2, row // 2, d,
+            SIZE=_WORDS, num_warps=4,
+        )  # fmt: skip
 
 
 def transform(x: Tensor, y: Tensor, weights: Transform, following: Tensor, bad: Tensor, *, final: bool = False) -> None:
@@ -48,15 +50,16 @@ def transform(x: Tensor, y: Tensor, weights: Transform, following: Tensor, bad: 
         final: Instead of both, x is replaced by the result of the final norm.
     """
     width = weights.width
-    transform_kernel[(triton.cdiv(len(x), _ROWS),)](
-        x, TensorDescriptor.from_tensor(x, [_ROWS, width]),
-        y, TensorDescriptor.from_tensor(following, [_ROWS, width]), bad,
-        weights.out, weights.fc1, weights.fc2, weights.bias,
-        y.stride(0), len(x), weights.eps, weights.next_eps,
-        D=weights.d, WIDTH=width, INNER=weights.inner,
-        T=_ROWS, K=64, J=HIDDEN_STEP, FINAL=final, FAST=not _interpreted(),
-        num_warps=8 if width > 64 else 4,
-    )  # fmt: skip
+    with on_device_of(x):
+        transform_kernel[(triton.cdiv(len(x), _ROWS),)](
+            x, TensorDescriptor.from_tensor(x, [_ROWS, width]),
+            y, TensorDescriptor.from_tensor(following, [_ROWS, width]), bad,
+            weights.out, weights.fc1, weights.fc2, weights.bias,
+            y.stride(0), len(x), weights.eps, weights.next_eps,
+            D=weights.d, WIDTH=width, INNER=weights.inner,
+            T=_ROWS, K=64, J=HIDDEN_STEP, FINAL=final, FAST=not _interpreted(),
+            num_warps=8 if width > 64 else 4,
+        )  # fmt: skip
 
 
 def _interpreted() -> bool:
