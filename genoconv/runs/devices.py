@@ -41,7 +41,12 @@ def choose_devices(name: str) -> list[torch.device]:
     """
     if name == "all":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        name = ",".join(f"cuda:{number}" for number in range(count)) or "cuda"
+        if not count:
+            raise EnvironmentProblem(
+                f"--devices all was asked for, but PyTorch {torch.__version__} sees no CUDA device",
+                fix="check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu",
+            )
+        name = ",".join(f"cuda:{number}" for number in range(count))
     devices = [choose_device(part) for part in name.split(",")]
     for device in devices:
         if device.type == "cuda" and devices.count(device) > 1:

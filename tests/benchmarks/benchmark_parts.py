@@ -3,13 +3,15 @@
 python tests/benchmarks/benchmark_parts.py > tests/benchmarks/results/parts.csv
 """
 
+import os
 import platform
 import random
 import resource
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,19 @@ def merging(work: Path) -> None:
     report("merge_matrix_mb_per_second", matrix / 1e6 / merged.seconds, "the same but for ids and columns")
     report("merge_mb_per_cpu_second", merged.size_bytes / 1e6 / cpu, "the same without waiting")
     report("merge_peak_mib_more", peak_mib() - before, "")
+    report("copy_mb_per_second", merged.size_bytes / 1e6 / plain_copy(paths, work / "copy"), "their bytes; fsynced")
+
+
+def plain_copy(paths: Sequence[Path], target: Path) -> float:
+    """Seconds in which the bytes of files are put into one: what this disk gives at this time."""
+    start = time.monotonic()
+    with target.open("wb") as file:
+        for path in paths:
+            with path.open("rb") as source:
+                shutil.copyfileobj(source, file, 16 << 20)
+        file.flush()
+        os.fsync(file.fileno())
+    return time.monotonic() - start
 
 
 def report(name: str, value: float, note: str) -> None:

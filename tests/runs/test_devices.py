@@ -29,7 +29,7 @@ def test_all_gpus_a_list_or_one() -> None:
 
 def test_all_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(EnvironmentProblem):
+    with pytest.raises(EnvironmentProblem, match="--devices all"):
         choose_devices("all")
 
 
