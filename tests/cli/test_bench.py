@@ -1,9 +1,15 @@
 """`genoconv bench`: a table on stdout, a CSV on request, and a word about what cannot be measured."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+
+from genoconv.cli import bench
+from genoconv.kernels import calibration
+from genoconv.kernels.monarch import rates
 
 
 def test_table_and_csv(genoconv: Any, tmp_path: Path) -> None:
@@ -13,6 +19,24 @@ def test_table_and_csv(genoconv: Any, tmp_path: Path) -> None:
     assert [line.split()[0] for line in done.out.splitlines()] == ["length", "64", "5,000"]
     assert "torch: " in done.err
     assert [row.split(",")[0] for row in table.read_text().splitlines()] == ["length", "64", "5000"]
+
+
+def test_rates_of_another_gpu_are_kept(genoconv: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = SimpleNamespace(name="NVIDIA A30", multi_processor_count=56)
+    monkeypatch.setattr(bench, "_place", lambda _: torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    monkeypatch.setattr(
+        calibration, "timer", lambda *_: lambda plan, _, taps: 3.0 + 4.0 * len(plan.factors) + taps / 1e4
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    done = genoconv("bench", "plan", "--measure")
+    assert done.code == 0
+    kept = tmp_path / "genoconv/rates/NVIDIA-A30.json"
+    assert str(kept) in done.err
+    found = rates.read(kept, "NVIDIA A30")
+    assert found is not None
+    assert found.programs == 112
+    assert found.blocks[1024] == 11.1024
 
 
 def test_gradients(genoconv: Any) -> None:
