@@ -1,8 +1,9 @@
 """Finished shards -> checks that they are one whole -> one file, as a single run would have written it."""
 
+import resource
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +79,7 @@ def merge(output: Path, paths: Sequence[Path] = (), *, overwrite: bool = False) 
             where=str(shard_path(output, Shard(1, 2)).parent),
             fix=f"name them, or the output that they belong to: their names are as {shard_path(output, Shard(1, 8))}",
         )
-    with ExitStack() as files:
+    with ExitStack() as files, all_open_files():
         shards = []
         for path in found:
             with signals_waiting():
@@ -99,6 +100,17 @@ def merge(output: Path, paths: Sequence[Path] = (), *, overwrite: bool = False) 
         seconds=time.monotonic() - start,
         failures=described["failures"],
     )
+
+
+@contextmanager
+def all_open_files() -> Iterator[None]:
+    """Lets this process open as many files at once as the machine allows: a thousand shards may be two thousand."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def check(shards: Sequence[ShardFile], output: Path) -> None:
@@ -208,7 +220,8 @@ def write(
 ) -> None:
     """Write the whole, in input order."""
     order = np.argsort(np.concatenate([shard.rows for shard in shards]), kind="stable")
-    parts = [shard.columns() for shard in shards if len(shard.rows)]
+    # A column of no texts has no type, so shards without rows give columns only if all are such.
+    parts = [shard.columns() for shard in shards if len(shard.rows)] or [shards[0].columns()]
     columns: dict[str, Column] = {
         name: hdf5.take(join([part[name] for part in parts]), order) for name in parts[0] if name != ROW_COLUMN
     }

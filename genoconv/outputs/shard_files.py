@@ -1,5 +1,6 @@
 """The finished file of one shard, as a source of rows: what it says about itself, its rows, its numbers."""
 
+import errno
 import json
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from genoconv.errors import InputError
+from genoconv.errors import EnvironmentProblem, InputError
 from genoconv.outputs import columns, hdf5
 from genoconv.outputs.formats import EMBEDDINGS, ROW_COLUMN, TOKENS, matrix_name, tokens_path
 from genoconv.outputs.hdf5 import Array, Column, Dataset, File
@@ -35,6 +36,7 @@ class ShardFile:
 
     Raises:
         InputError: It is missing, damaged, incomplete, or no shard.
+        EnvironmentProblem: Too many files are open.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,6 +57,12 @@ class ShardFile:
             self._tokens = self._open_tokens() if self.provenance["settings"]["tokens"] else None
         except DAMAGE as error:
             self._open.close()
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise EnvironmentProblem(
+                    "no more files can be opened at once, and every shard is one or two",
+                    where=str(path),
+                    fix="raise the limit: ulimit -n (here, or where the machine is set up)",
+                ) from error
             raise self._unusable(one_line(error)) from error
         except BaseException:
             self._open.close()

@@ -2,7 +2,9 @@
 
 import io
 import random
+import resource
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -161,6 +163,42 @@ def test_missing_regions_are_named_and_shards_that_are_unfinished(
     rest = [name for name in names if name not in mine]
     assert rest
     assert [line.split("\t")[0] for line in Path("out.missing.tsv").read_text().splitlines()[1:]] == rest
+
+
+def test_more_shards_than_files_may_be_open(
+    genoconv: Command, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed_shards(genoconv, fasta, tmp_path / "out.h5", 40)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(list(Path("/proc/self/fd").iterdir())) + 20
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("genoconv.merge.all_open_files", nullcontext)
+            refused = genoconv("merge", tmp_path / "out.h5")
+        assert refused.code == 4
+        assert "ulimit -n" in refused.err
+        assert genoconv("merge", tmp_path / "out.h5").code == 3
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (few, limits[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_shards_whose_records_all_failed_make_an_empty_whole(
+    genoconv: Command, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from genoconv.outputs import pooling
+
+    monkeypatch.setattr("genoconv.runs.compute.pool_states", lambda *arguments: pooling.pool(*arguments) * float("nan"))
+    whole, out = tmp_path / "whole.h5", tmp_path / "out.h5"
+    assert genoconv("embed", fasta, "-o", whole, *OPTIONS).code == 3
+    for shard in ("1/2", "2/2"):
+        assert genoconv("embed", fasta, "-o", out, *OPTIONS, "--shard", shard).code == 3
+    merged = genoconv("merge", out)
+    assert merged.code == 3, merged.err
+    assert "60 records failed" in merged.err
+    assert contents(out) == contents(whole)
+    assert genoconv("verify", out).code == 0
 
 
 def test_a_whole_file_is_no_shard(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
