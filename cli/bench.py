@@ -107,12 +107,16 @@ def _measure(place: "torch.device") -> None:
     """Times the kernels and keeps their rates in the user's cache folder."""
     import torch
 
-    from genoconv.kernels import calibration
+    from genoconv.errors import EnvironmentProblem
+    from genoconv.kernels import benchmark, calibration
     from genoconv.kernels.monarch import rates
 
     properties = torch.cuda.get_device_properties(place)
     timed = calibration.timer(place, lambda line: print(line, flush=True))
-    found = calibration.measure(timed, device=properties.name, multiprocessors=properties.multi_processor_count)
+    try:
+        found = calibration.measure(timed, device=properties.name, multiprocessors=properties.multi_processor_count)
+    except benchmark.BenchmarkError as error:
+        raise EnvironmentProblem(str(error), fix="measure again when nothing else uses the GPU") from error
     path = rates.cache_file(found.device)
     rates.write(path, found)
     print(f"written to {path}", file=sys.stderr)

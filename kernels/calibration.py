@@ -46,7 +46,7 @@ def measure(timed: Timer, *, device: str, multiprocessors: int) -> Rates:
     )  # fmt: skip
     found = (*rates.direct, *(number for table in (blocks, outer, middle, inner) for number in table.values()))
     if min(found) <= 0.0:
-        raise BenchmarkError("the times contradict each other; is something else using the GPU?")
+        raise BenchmarkError("the times of the kernels contradict each other")
     return rates
 
 

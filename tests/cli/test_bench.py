@@ -37,6 +37,11 @@ def test_rates_of_another_gpu_are_kept(genoconv: Any, tmp_path: Path, monkeypatc
     assert found is not None
     assert found.programs == 112
     assert found.blocks[1024] == 11.1024
+    monkeypatch.setattr(calibration, "timer", lambda *_: lambda *_: 1.0)
+    done = genoconv("bench", "plan", "--measure")
+    assert done.code == 4
+    assert "contradict" in done.err
+    assert rates.read(kept, "NVIDIA A30") is not None
 
 
 def test_gradients(genoconv: Any) -> None:
