@@ -60,7 +60,7 @@ def print_resumed(rows: int) -> None:
         tell(f"going on: {counted(rows, 'record')} done before")
 
 
-def print_summary(summary: "Summary") -> None:
+def print_summary(job: "Job", summary: "Summary") -> None:
     """Say what was done."""
     from genoconv.outputs.formats import tokens_path
     from genoconv.runs.progress import duration
@@ -71,6 +71,12 @@ def print_summary(summary: "Summary") -> None:
     rate = summary.bases_computed / max(summary.seconds, 1e-9)
     done = f"{counted(summary.records, 'record')}, {counted(summary.bases, 'base')}"
     tell(f"{done} in {duration(summary.seconds)} ({rate:,.0f} bases/s)")
+    if job.deviation is not None:
+        off = job.deviation
+        tell(
+            f"what is left out of the filters moves the states of {off.record} (first {counted(off.bases, 'base')}) "
+            f"by {off.relative_error:.2g} of their size; cosine of their means {off.cosine:.6f}"
+        )
     tell(f"wrote {summary.output}")
     if summary.tokens is not None:
         tell(f"wrote {summary.tokens}")

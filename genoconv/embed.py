@@ -22,6 +22,7 @@ from genoconv.outputs.parts import Parts, parts_path
 from genoconv.outputs.pooling import SITE
 from genoconv.runs.assembly import assemble
 from genoconv.runs.compute import Done, Unit, failed_fast, make_engine, no_memory, no_site, work
+from genoconv.runs.deviation import deviation
 from genoconv.runs.devices import choose_devices, use_threads
 from genoconv.runs.job import EmbedSettings, Failure, Job, Summary, wanted_regions
 from genoconv.runs.memory import fits, unit_budget
@@ -168,6 +169,8 @@ def run(
         before = int(done.sum())
         bases_before = int(job.inputs.lengths[done].sum())
         resumed(before, bases_before)
+        if before < len(job.rows):
+            job.deviation = deviation(job)
         with closing(computed(job, parts, ~done)) as work_done:  # what is finished is committed, however this ends
             for finished in work_done:
                 job.failures += finished.failures

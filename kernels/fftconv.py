@@ -128,7 +128,7 @@ def _prepare_band(
     taps: Tensor, length: int, band: sparsity.Band, dtype: torch.dtype, batch: int, backend: str
 ) -> Spectrum:
     # The low-pass looks ahead: so many taps beyond the signal's length matter as well.
-    kept = taps[:, : length + sparsity.AHEAD * band.ratio]
+    kept = taps[:, : length + sparsity.looks_ahead(band.keep)]
     low = sparsity.narrow(kept, band)
     if backend == "auto" and is_exact(dtype):
         backend = "torch"  # resampling by the Triton kernels is done in half precision
@@ -145,11 +145,16 @@ def spectrum_bytes(
     *,
     dtype: torch.dtype = torch.float32,
     batch: int = 1,
+    keep: float = 1.0,
 ) -> int:
     """Bytes of the Spectrum of `channels` filters of `taps` taps for signals (batch, channels, length) of a dtype.
 
-    float32: that of the torch backend (the other's is about as large); float16 and bfloat16: the Triton backend's.
+    float32: that of the torch backend (the other's is about as large); float16 and bfloat16: the Triton backend's. `keep`
+    as for `prepare`.
     """
+    if keep != 1.0:
+        band = sparsity.band_for(keep)
+        taps, length = band.low_taps(min(taps, length + sparsity.looks_ahead(keep))), band.low_samples(length)
     if dtype in HALF:
         return triton_path.spectrum_bytes(channels, taps, length, batch)
     plan = torch_path.plan_transform(min(taps, length), length, torch.device(device).type)

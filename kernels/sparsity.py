@@ -61,6 +61,10 @@ class Band:
         """Low samples of a signal of `length` samples, in whole windows, with what the filter looks ahead."""
         return -(-((length - 1 + _REACH) // self.ratio + 1 + _BEFORE + AHEAD) // LOW) * LOW
 
+    def low_taps(self, taps: int) -> int:
+        """Taps of the filters that work on the low samples, made of filters of so many taps."""
+        return -(-taps // self.ratio) + 2 * AHEAD
+
 
 def band_for(keep: float) -> Band:
     """The band for a part of all frequencies.
@@ -71,6 +75,11 @@ def band_for(keep: float) -> Band:
     if not LEAST_KEPT <= keep <= MOST_KEPT:
         raise ValueError(f"keep must be 1 or from {LEAST_KEPT} to {MOST_KEPT}, not {keep}")
     return Band(keep, next(ratio for most, ratio in _RATIOS.items() if keep <= most))
+
+
+def looks_ahead(keep: float) -> int:
+    """Samples by which a filter that keeps this part of the frequencies looks ahead; 0 if it keeps them all."""
+    return 0 if keep == 1.0 else AHEAD * band_for(keep).ratio
 
 
 def response(keep: float, n: int, device: torch.device | str = "cpu") -> Tensor:
@@ -107,7 +116,7 @@ def narrow(taps: Tensor, band: Band) -> Tensor:
     They begin `AHEAD` low samples before the present: (H, K / ratio + 2 * AHEAD), dtype of taps.
     """
     H, K = taps.shape
-    kept = -(-K // band.ratio) + 2 * AHEAD
+    kept = band.low_taps(K)
     low_n = _smooth_size(kept + AHEAD)
     n = low_n * band.ratio
     bins = int(band.keep / 2 * n) + 1

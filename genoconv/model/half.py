@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genoconv.inputs.tokens import PAD
 from genoconv.kernels.backends import triton_obstacle
 from genoconv.kernels.block import packing, reference
 from genoconv.kernels.block.packing import Projection, Transform
@@ -25,8 +26,7 @@ from genoconv.kernels.monarch.plan import PLANE_BYTES
 from genoconv.model.block import Block
 from genoconv.model.config import NORM_EPS, HyenaConfig
 from genoconv.model.hyenadna import HyenaDNA
-from genoconv.model.operator import count_taps
-from genoconv.model.spectra import filter_bank, stamp, taps_at_a_time
+from genoconv.model.spectra import ALL, Kept, filter_bank, stamp, taps_at_a_time
 from genoconv.model.workers import Workers
 
 WIDEST = 256
@@ -84,17 +84,17 @@ def memory_per_base(config: HyenaConfig) -> int:
     return (4 + 3 * 2) * config.d_model + 8
 
 
-def fixed_bytes(config: HyenaConfig, bases: int, longest: int, filter_length: int | None) -> int:
+def fixed_bytes(config: HyenaConfig, bases: int, longest: int, kept: Kept = ALL) -> int:
     """Bytes that a GPU run takes at most beside `memory_per_base`, the weights and the spectra that are kept.
 
     Args:
         config: The model.
         bases: Padded bases of a batch.
         longest: Bases of its longest record.
-        filter_length: Taps that the filters are cut to, or None.
+        kept: What is kept of the filters.
     """
     planes = min(PLANE_BYTES, 4 * config.d_model * bases)
-    taps = 4 * count_taps(config.l_max, longest, filter_length)
+    taps = 4 * kept.count(config, longest)
     channels = min(config.d_model, taps_at_a_time(longest, 1, "cuda"))
     # Spectra are made from taps in complex64, a step of channels at a time, by way of four tensors of its size.
     making = (
@@ -104,16 +104,14 @@ def fixed_bytes(config: HyenaConfig, bases: int, longest: int, filter_length: in
     return max(planes, making) + projections
 
 
-def half_states(
-    model: HyenaDNA, ids: Tensor, wanted: set[int], filter_length: int | None
-) -> Iterator[tuple[int, Tensor]]:
+def half_states(model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept) -> Iterator[tuple[int, Tensor]]:
     """As `genoconv.model.inference.hidden_states`, for layers (from 0) in a set.
 
     Raises:
         HalfPrecisionOverflowError: The states are not finite.
     """
     L, last = ids.shape[1], model.config.n_layer
-    ids = functional.pad(ids, (0, -L % ROW_STEP))  # on the right: nothing before it sees it
+    ids = functional.pad(ids, (0, -L % ROW_STEP), value=PAD)  # on the right: nothing before it sees it
     with torch.no_grad():
         x = functional.embedding(ids, model.embedding.weight)  # (B, row, d)
     states = x[:, :L]
@@ -123,14 +121,14 @@ def half_states(
         return
     fuse_final = last not in wanted
     with torch.no_grad():
-        run = _Run(model, ids, x, filter_length)
+        run = _Run(model, ids, x, kept)
     for layer in range(1, min(max(wanted), last) + 1):
         ends = layer == last and last + 1 in wanted and fuse_final
         with torch.no_grad():
             run.block(layer, final=ends)
         if layer in wanted or ends:
             if run.bad.any():
-                raise HalfPrecisionOverflowError(_overflowing(model, ids, filter_length))
+                raise HalfPrecisionOverflowError(_overflowing(model, ids, kept))
             yield last + 1 if ends else layer, states
     if {last, last + 1} <= wanted:
         del run
@@ -150,9 +148,10 @@ class _Run:
         mixed: (d, P) float16: what the last block's convolution gave.
     """
 
-    def __init__(self, model: HyenaDNA, ids: Tensor, x: Tensor, filter_length: int | None) -> None:
+    def __init__(self, model: HyenaDNA, ids: Tensor, x: Tensor, kept: Kept) -> None:
         d = model.config.d_model
-        self._model, self._shape, self._filter_length = model, ids.shape, filter_length
+        self._model, self._shape, self._kept = model, ids.shape, kept
+        self._padding = None if kept.frequencies == 1.0 else (ids == PAD).view(1, -1)  # (1, P)
         self._bank, self._weights = filter_bank(model), half_weights(model)
         self._stream = x.view(-1, d)  # (P, d)
         self._normal = functional.embedding(ids.view(-1), self._weights.table)  # (P, d)
@@ -168,9 +167,11 @@ class _Run:
         self._project(self._weights.projections[layer - 1])
         B, row = self._shape
         v, gate = (signal.view(-1, B, row).transpose(0, 1) for signal in (self.mixed, self._gate))  # (B, d, row)
+        if self._padding is not None:
+            self.mixed.masked_fill_(self._padding, 0.0)
         operator = self._model.stack[layer - 1].operator
         with Workers(v.device, count=1) as workers:
-            self._bank.convolve(self._model.config, layer, operator, v, gate, self._filter_length, workers)
+            self._bank.convolve(self._model.config, layer, operator, v, gate, self._kept, workers)
         launch.transform(
             self._stream,
             self.mixed,
@@ -230,10 +231,10 @@ def _pair(module: nn.Linear | nn.LayerNorm) -> tuple[Tensor, Tensor]:
     return module.weight, module.bias
 
 
-def _overflowing(model: HyenaDNA, ids: Tensor, filter_length: int | None) -> str:
+def _overflowing(model: HyenaDNA, ids: Tensor, kept: Kept) -> str:
     """Where numbers go beyond the range: computed once more, and looked at after every block."""
     with torch.no_grad():
-        run = _Run(model, ids, functional.embedding(ids, model.embedding.weight), filter_length)
+        run = _Run(model, ids, functional.embedding(ids, model.embedding.weight), kept)
         for layer in range(1, model.config.n_layer + 1):
             run.block(layer, final=False)
             channels = (~run.mixed.isfinite()).any(dim=1).nonzero()

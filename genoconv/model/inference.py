@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genoconv.errors import ModelError, UsageError
+from genoconv.inputs.tokens import PAD
+from genoconv.kernels.sparsity import LEAST_KEPT, MOST_KEPT
 from genoconv.model.block import Block
 from genoconv.model.config import NORM_EPS, HyenaConfig
 from genoconv.model.half import half_states
 from genoconv.model.hyenadna import HyenaDNA
-from genoconv.model.spectra import CACHE_BYTES, features_bytes, filter_bank, spectra_bytes, taps_at_a_time
+from genoconv.model.spectra import ALL, CACHE_BYTES, Kept, features_bytes, filter_bank, spectra_bytes, taps_at_a_time
 from genoconv.model.workers import Workers
 
 # Bytes of the widest intermediate of one chunk. CPU: of 1, 2, 4 and 8 MiB all were within 3%; the caches are shared.
@@ -42,6 +44,7 @@ def hidden_states(
     *,
     layers: Sequence[int] = (-1,),
     filter_length: int | None = None,
+    frequencies: float = 1.0,
     precision: Precision = "high",
 ) -> Iterator[tuple[int, Tensor]]:
     """Computes hidden states, and no block beyond the last one that is asked for.
@@ -52,6 +55,8 @@ def hidden_states(
         layers: Which states: 0 the embedding, i the stream after block i, n_layer + 1 the state after the final norm;
             negative numbers count from the end.
         filter_length: Taps that the long filters are cut to; None keeps all l_max. Beyond l_max there are none.
+        frequencies: Part of all frequencies that the long filters keep, the lowest: 1, or up to 0.4. Then bases look
+            ahead as well, and tokens [PAD] count as nothing.
         precision: "high": float32 throughout. "half": float16 products with float32 sums around a float32 stream, by
             the fused kernels of a GPU (`genoconv.model.half`); the states differ by about 1e-3.
 
@@ -60,18 +65,23 @@ def hidden_states(
         the next ones are asked for, and must not be changed.
 
     Raises:
-        UsageError: A layer that the model does not have, or a filter length below 1.
+        UsageError: A layer that the model does not have, a filter length below 1, frequencies out of range.
         ModelError: The model is in half precision.
         HalfPrecisionOverflowError: Half precision does not hold the numbers.
     """
     wanted = set(layer_indices(model.config, layers))
     if filter_length is not None and filter_length < 1:
         raise UsageError(f"the filter length must be at least 1, not {filter_length}")
+    if frequencies != 1.0 and not LEAST_KEPT <= frequencies <= MOST_KEPT:
+        raise UsageError(
+            f"filters keep all frequencies, or {LEAST_KEPT:.1%} to {MOST_KEPT:.0%} of them, not {frequencies:.1%}"
+        )
+    kept = Kept(filter_length, frequencies)
     if model.embedding.weight.dtype not in (torch.float32, torch.float64):
         raise ModelError("a model computes in float32: half precision loses the filters' positions")
     if precision == "half":
-        return half_states(model, ids, wanted, filter_length)
-    return _hidden_states(model, ids, wanted, filter_length)
+        return half_states(model, ids, wanted, kept)
+    return _hidden_states(model, ids, wanted, kept)
 
 
 def layer_indices(config: HyenaConfig, layers: Sequence[int]) -> tuple[int, ...]:
@@ -96,15 +106,15 @@ def memory_per_base(config: HyenaConfig) -> int:
     return 3 * 4 * config.d_model + 8
 
 
-def fixed_bytes(config: HyenaConfig, length: int, filter_length: int | None) -> int:
+def fixed_bytes(config: HyenaConfig, length: int, kept: Kept = ALL) -> int:
     """Bytes that a CPU run takes beside `memory_per_base` and the weights, for inputs of `length` tokens.
 
     Measured with 2 threads within 15% together with `memory_per_base`, from 8,000 to 1,000,000 tokens (below, up to
     50 MiB too much). Inputs of many different lengths may make the kept filters grow to `spectra.CACHE_BYTES`.
     """
-    features = features_bytes(config, length, filter_length)
+    features = features_bytes(config, length, kept)
     taps = features // config.filter_order * config.d_model
-    spectra = spectra_bytes(config, length, filter_length)
+    spectra = spectra_bytes(config, length, kept)
     workers = torch.get_num_threads()
     step = workers * max(4 << 20, 8 * length)  # spectra of one step of a convolution
     chunks = workers * 2 * _CHUNK_BYTES["cpu"]
@@ -115,9 +125,7 @@ def fixed_bytes(config: HyenaConfig, length: int, filter_length: int | None) -> 
     return features + taps + 12 * step + chunks + _LIBRARY_BYTES
 
 
-def _hidden_states(
-    model: HyenaDNA, ids: Tensor, wanted: set[int], filter_length: int | None
-) -> Iterator[tuple[int, Tensor]]:
+def _hidden_states(model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept) -> Iterator[tuple[int, Tensor]]:
     with torch.no_grad():
         x = model.embedding(ids)  # (B, L, d)
         bank = filter_bank(model)
@@ -127,9 +135,12 @@ def _hidden_states(
         v, gate = (x.new_empty(x.shape[0], x.shape[2], x.shape[1]) for _ in range(2))  # (B, d, L)
         with Workers(x.device) as workers:
             chunks = _Chunks(x, model.config, workers)
+            padding = None if kept.frequencies == 1.0 else (ids == PAD)[:, None]  # (B, 1, L)
             for layer, block in enumerate(model.stack[: max(wanted)], start=1):
                 workers.each(partial(_project, block, x, v, gate, chunks), chunks)
-                bank.convolve(model.config, layer, block.operator, v, gate, filter_length, workers)
+                if padding is not None:
+                    v.masked_fill_(padding, 0.0)
+                bank.convolve(model.config, layer, block.operator, v, gate, kept, workers)
                 workers.each(partial(_transform, block, x, v, chunks), chunks)
                 if layer in wanted:
                     yield layer, x

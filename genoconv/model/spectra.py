@@ -9,11 +9,13 @@ Transform lengths are rounded up, four to an octave, so that sequences of like l
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from genoconv.kernels import sparsity
 from genoconv.kernels.fftconv import fftconv, prepare, spectrum_bytes
 from genoconv.kernels.spectrum import Spectrum
 from genoconv.model.config import HyenaConfig
@@ -31,6 +33,26 @@ _TAPS_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}
 _FEWEST_CHANNELS = 16
 # Longest signals for which plans look at the number of rows.
 _LONGEST_BY_BATCH = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of the long filters.
+
+    Attributes:
+        taps: Taps that they are cut to; None keeps all of the model's.
+        frequencies: Part of all frequencies, the lowest: 1, or up to 0.4 (see `genoconv.kernels.sparsity`).
+    """
+
+    taps: int | None = None
+    frequencies: float = 1.0
+
+    def count(self, config: HyenaConfig, length: int) -> int:
+        """Taps that matter for inputs of `length` tokens; a low-pass looks ahead, to some that dense filters ignore."""
+        return count_taps(config.l_max, length + sparsity.looks_ahead(self.frequencies), self.taps)
+
+
+ALL = Kept()
 
 
 class FilterBank:
@@ -60,23 +82,22 @@ class FilterBank:
         operator: HyenaOperator,
         v: Tensor,
         gate: Tensor,
-        filter_length: int | None,
+        kept: Kept,
         workers: Workers,
     ) -> None:
         """Replaces v (B, d, L) by gate * (long filter * v + skip v), for the operator of one layer.
 
-        In float16, results that are not finite are the caller's to notice.
+        In float16, results that are not finite are the caller's to notice. With fewer frequencies, what stands behind
+        a row's end reaches it: v must be 0 there.
         """
         length = v.shape[-1]
         if v.numel() == 0:
             return
         backend = "triton" if v.dtype == torch.float16 else "auto"
         batch = _batch_class(v.shape[0], length)
-        if spectra_bytes(config, length, filter_length, v.device, v.dtype, batch) <= self.budget:
+        if spectra_bytes(config, length, kept, v.device, v.dtype, batch) <= self.budget:
             with torch.no_grad():
-                spectrum = self._spectrum(
-                    config, layer, operator.long_filter, length, filter_length, v.dtype, batch, backend
-                )
+                spectrum = self._spectrum(config, layer, operator.long_filter, length, kept, v.dtype, batch, backend)
 
             def with_spectrum(at: slice) -> None:
                 fftconv(v[:, at], spectrum[at], operator.skip[at], out_gate=gate[:, at], out=v[:, at], check=False)
@@ -85,7 +106,7 @@ class FilterBank:
             pieces = 1 if workers.count == 1 else 4 * workers.count
             workers.each(with_spectrum, _parts(config.d_model, -(-config.d_model // pieces)))
             return
-        count = count_taps(config.l_max, length, filter_length)
+        count = kept.count(config, length)
         with torch.no_grad():
             features = make_features(operator.long_filter, count)
         widest = count if v.device.type == "cpu" else length  # a GPU transforms them all at once
@@ -95,8 +116,12 @@ class FilterBank:
             if getattr(workers.local, "taps", None) is None:
                 workers.local.taps = features.new_empty(step, count)
             taps = make_taps(operator.long_filter, features, at, workers.local.taps)
-            signals = v[:, at]
-            fftconv(signals, taps, operator.skip[at], out_gate=gate[:, at], out=signals, backend=backend, check=False)
+            filters: Tensor | Spectrum = taps
+            if kept.frequencies != 1.0:
+                filters = prepare(taps, length, dtype=v.dtype, batch=batch, backend=backend, keep=kept.frequencies)
+            fftconv(
+                v[:, at], filters, operator.skip[at], out_gate=gate[:, at], out=v[:, at], backend=backend, check=False
+            )
 
         workers.each(with_taps, _parts(config.d_model, step))
 
@@ -106,17 +131,17 @@ class FilterBank:
         layer: int,
         long_filter: ImplicitFilter,
         length: int,
-        filter_length: int | None,
+        kept: Kept,
         dtype: torch.dtype,
         batch: int,
         backend: str,
     ) -> Spectrum:
         rounded = round_length(length)
-        count = count_taps(config.l_max, rounded, filter_length)
-        key = (layer, count, rounded, dtype, batch)
+        count = kept.count(config, rounded)
+        key = (layer, count, kept.frequencies, rounded, dtype, batch)
         if key not in self._spectra:
             taps = make_taps(long_filter, make_features(long_filter, count), slice(None), None)
-            spectrum = prepare(taps, rounded, dtype=dtype, batch=batch, backend=backend)
+            spectrum = prepare(taps, rounded, dtype=dtype, batch=batch, backend=backend, keep=kept.frequencies)
             while self._spectra and self.nbytes + spectrum.nbytes > self.budget:
                 self._spectra.popitem(last=False)
             self._spectra[key] = spectrum
@@ -167,20 +192,28 @@ def round_length(length: int) -> int:
 def spectra_bytes(
     config: HyenaConfig,
     length: int,
-    filter_length: int | None,
+    kept: Kept = ALL,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     batch: int = 1,
 ) -> int:
     """Bytes of the spectra of all layers for inputs of `length` tokens in `dtype`."""
     rounded = round_length(length)
-    count = count_taps(config.l_max, rounded, filter_length)
-    return config.n_layer * spectrum_bytes(config.d_model, count, rounded, device, dtype=dtype, batch=batch)
+    each = spectrum_bytes(
+        config.d_model,
+        kept.count(config, rounded),
+        rounded,
+        device,
+        dtype=dtype,
+        batch=batch,
+        keep=kept.frequencies,
+    )
+    return config.n_layer * each
 
 
-def features_bytes(config: HyenaConfig, length: int, filter_length: int | None) -> int:
+def features_bytes(config: HyenaConfig, length: int, kept: Kept = ALL) -> int:
     """Bytes of the float32 features of one layer for inputs of `length` tokens."""
-    return 4 * config.filter_order * count_taps(config.l_max, length, filter_length)
+    return 4 * config.filter_order * kept.count(config, length)
 
 
 def make_features(long_filter: ImplicitFilter, count: int) -> Tensor:

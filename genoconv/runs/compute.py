@@ -199,7 +199,8 @@ def states(engine: Engine, ids: Array) -> Iterator[tuple[int, torch.Tensor]]:
         engine.model,
         torch.from_numpy(ids).to(engine.device),
         layers=engine.layers,
-        filter_length=engine.settings.filter_length,
+        filter_length=engine.settings.kept.taps,
+        frequencies=engine.settings.kept.frequencies,
         precision=engine.precision,
     )
 

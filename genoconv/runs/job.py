@@ -14,10 +14,12 @@ from genoconv.inputs.scan import DuplicatePolicy, Scan
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.inference import Precision
 from genoconv.model.names import DEFAULT_MODEL, ResolvedModel
+from genoconv.model.spectra import Kept
 from genoconv.runs.memory import Demand
 from genoconv.runs.shards import Shard
 
 if TYPE_CHECKING:
+    from genoconv.runs.deviation import Deviation
     from genoconv.runs.workers import Team
 
 
@@ -32,6 +34,7 @@ class EmbedSettings:
             numbers count from the end. The first one is `X` of the file.
         site: The base that the pooling `site` takes, counted from 1 along the sequence embedded (None: the middle one).
         filter_length: Taps that the long filters are cut to (None: all).
+        frequency_sparsity: Part of all frequencies, the highest, that the long filters do without: 0, or from 0.6 on.
         dtype: `f4` or `f2`, the type of the stored numbers.
         tokens: Also write one row per base, of the first layer, to a sibling file.
         device: `auto`, `cpu`, `cuda`, `cuda:N`, `all` GPUs, or several of these with commas.
@@ -55,6 +58,7 @@ class EmbedSettings:
     layers: tuple[int, ...] = (-1,)
     site: int | None = None
     filter_length: int | None = None
+    frequency_sparsity: float = 0.0
     dtype: str = "f4"
     tokens: bool = False
     device: str = "auto"
@@ -70,6 +74,11 @@ class EmbedSettings:
     region_files: tuple[str, ...] = ()
     feature: str = "gene"
     chr_prefix: ChromosomePrefix = "keep"
+
+    @property
+    def kept(self) -> Kept:
+        """What is kept of the model's filters."""
+        return Kept(self.filter_length, 1.0 - self.frequency_sparsity)
 
 
 def wanted_regions(settings: EmbedSettings) -> list[Region] | None:
@@ -124,7 +133,7 @@ class Engine:
     @property
     def demand(self) -> Demand:
         """What its batches need."""
-        return Demand(self.model.config, self.device, self.precision, self.settings.filter_length)
+        return Demand(self.model.config, self.device, self.precision, self.settings.kept)
 
 
 @dataclass(slots=True)
@@ -144,6 +153,7 @@ class Job:
         devices: Where to compute.
         engine: The model on the first of them.
         team: The processes that compute, one for each of several devices, until the run takes them.
+        deviation: If parts of the filters are left out: what that changes, once it is known.
     """
 
     settings: EmbedSettings
@@ -157,6 +167,7 @@ class Job:
     devices: Sequence[torch.device]
     engine: Engine
     team: "Team | None" = None
+    deviation: "Deviation | None" = None
 
     @property
     def ids(self) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from genoconv.model import half, inference
 from genoconv.model.config import HyenaConfig
 from genoconv.model.inference import Precision
-from genoconv.model.spectra import CACHE_BYTES, spectra_bytes
+from genoconv.model.spectra import CACHE_BYTES, Kept, spectra_bytes
 from genoconv.runs.devices import free_memory
 
 SHARE = 0.8
@@ -30,13 +30,13 @@ class Demand:
         config: The model.
         device: Where it computes.
         precision: How.
-        filter_length: Taps that the filters are cut to, or None.
+        kept: What is kept of the filters.
     """
 
     config: HyenaConfig
     device: torch.device
     precision: Precision
-    filter_length: int | None
+    kept: Kept
 
     @property
     def per_base(self) -> int:
@@ -48,8 +48,8 @@ class Demand:
     def beside(self, bases: int, longest: int) -> int:
         """Bytes that a batch of so many padded bases takes beside these, without kept spectra on a GPU."""
         if self.precision == "half":
-            return half.fixed_bytes(self.config, bases, longest, self.filter_length)
-        return inference.fixed_bytes(self.config, longest, self.filter_length)
+            return half.fixed_bytes(self.config, bases, longest, self.kept)
+        return inference.fixed_bytes(self.config, longest, self.kept)
 
     def peak(self, bases: int, longest: int) -> int:
         """Memory that a batch takes beside the model's weights, and without kept spectra on a GPU, in bytes."""
@@ -59,7 +59,7 @@ class Demand:
         """Bytes of the spectra that are kept of a batch whose longest record is so long, in half precision."""
         if self.precision != "half":
             return 0  # counted with what is beside
-        needed = spectra_bytes(self.config, longest, self.filter_length, self.device, torch.float16)
+        needed = spectra_bytes(self.config, longest, self.kept, self.device, torch.float16)
         return needed if needed <= budget else 0
 
 

@@ -64,6 +64,7 @@ def provenance(job: Job, *, seconds: float, computed_by: Sequence[Mapping[str, A
     distinct = {json.dumps(about, sort_keys=True): dict(about) for about in computed_by}
     return description(job) | {
         "compute": [distinct[key] for key in sorted(distinct)],
+        "deviation": None if job.deviation is None else asdict(job.deviation),
         "failures": [asdict(failure) for failure in job.failures],
         "versions": versions(),
         "command": sys.argv,

@@ -131,6 +131,7 @@ class RunReport:
             "shard": {"index": job.shard.index, "count": job.shard.count},
             "devices": [str(device) for device in job.devices],
             "compute": computes(job.engine),
+            "deviation": None if job.deviation is None else asdict(job.deviation),
         }
 
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import random
 import signal
 import subprocess
@@ -272,6 +273,86 @@ def test_a_cut_filter_changes_only_what_lies_beyond_it(genoconv: Command, fasta:
     short = [1, 2, 5]  # 1, 40 and 41 bases
     np.testing.assert_allclose(cut[short], whole[short], atol=1e-5)
     assert np.abs(cut[0] - whole[0]).max() > 1e-4
+
+
+@pytest.mark.parametrize("options", [("--filter-length", "50"), ("--frequency-sparsity", "0.75")])
+def test_what_is_left_out_of_the_filters_is_told(
+    genoconv: Command, fasta: Path, tmp_path: Path, options: tuple[str, str]
+) -> None:
+    finished = genoconv("embed", fasta, "-o", tmp_path / "whole.h5")
+    assert "left out" not in finished.err
+    assert provenance_of(tmp_path / "whole.h5")["deviation"] is None
+    finished = genoconv("embed", fasta, "-o", tmp_path / "cut.h5", *options)
+    assert finished.code == 0, finished.err
+    found = provenance_of(tmp_path / "cut.h5")["deviation"]
+    assert (found["record"], found["bases"]) == ("record_3", 900)
+    assert 1e-3 < found["relative_error"] < 1
+    assert "left out of the filters moves the states of record_3 (first 900 bases)" in finished.err
+    whole, cut = (rows_of(tmp_path / f"{name}.h5")[1][3] for name in ("whole", "cut"))
+    cosine = whole @ cut / np.linalg.norm(whole) / np.linalg.norm(cut)
+    assert cosine == pytest.approx(found["cosine"], abs=1e-4)
+
+
+def test_a_sparse_model_sees_neither_padding_nor_batch_mates(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+    for name, bases in (("alone", "1"), ("together", "10000")):
+        options = ("--frequency-sparsity", "0.9", "--batch-bases", bases)
+        assert genoconv("embed", fasta, "-o", tmp_path / f"{name}.h5", *options).code == 0
+    np.testing.assert_allclose(rows_of(tmp_path / "alone.h5")[1], rows_of(tmp_path / "together.h5")[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("share", ["0.5", "0.99", "-1"])
+def test_a_sparsity_that_is_not_offered(genoconv: Command, fasta: Path, share: str) -> None:
+    finished = genoconv("embed", fasta, f"--frequency-sparsity={share}")
+    assert finished.code == 2
+    assert "from 0.6 to 0.98" in finished.err
+
+
+def test_precision_and_memory_are_recorded_and_refused(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+    finished = genoconv("embed", fasta, "-o", tmp_path / "a.h5", "--precision", "high", "--max-memory", "1.5GiB")
+    assert finished.code == 0, finished.err
+    assert "precision high, convolutions by torch" in finished.err
+    described = provenance_of(tmp_path / "a.h5")
+    assert described["settings"]["precision"] == "high"
+    assert described["settings"]["max_memory"] == 3 << 29
+    assert genoconv("embed", fasta, "-o", tmp_path / "b.h5", "--max-memory", "a lot").code == 2
+    finished = genoconv("embed", fasta, "-o", tmp_path / "b.h5", "--max-memory", "1K")
+    assert finished.code == 2
+    assert "no record of the input can be embedded" in finished.err
+
+
+def test_half_precision_needs_a_gpu(genoconv: Command, fasta: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    finished = genoconv("embed", fasta, "--device", "cpu", "--precision", "half")
+    assert finished.code == 2
+    assert "needs a CUDA device" in finished.err
+    assert "--precision high" in finished.err
+
+
+def test_half_precision_from_end_to_end(tmp_path: Path) -> None:
+    """In a process of its own: without a GPU in Triton's interpreter, which is chosen when Triton is imported."""
+    import torch
+
+    interpreted = {} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}
+    fasta, model = tmp_path / "a.fa", ROOT / "tests" / "golden" / "tiny-d64"
+    fasta.write_text(">a\nACGTTGCA\n>b\nACGTTGCATT\n>c\nTTTGC\n")
+
+    def embed(out: Path, precision: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "genoconv", "embed", fasta, "--model", model, "-o", out]
+        environment = {**os.environ, **interpreted}
+        return subprocess.run(
+            [*command, "--precision", precision], capture_output=True, text=True, check=False, env=environment
+        )
+
+    for precision in ("high", "half"):
+        finished = embed(tmp_path / f"{precision}.h5", precision)
+        assert finished.returncode == 0, finished.stderr
+        assert f"precision {precision}" in finished.stderr
+        assert provenance_of(tmp_path / f"{precision}.h5")["compute"][0]["precision"] == precision
+    high, half = (rows_of(tmp_path / f"{precision}.h5")[1] for precision in ("high", "half"))
+    assert 0 < np.linalg.norm(half - high) <= 3e-3 * np.linalg.norm(high)
+    changed = embed(tmp_path / "high.h5", "half")
+    assert changed.returncode == 4
+    assert 'the setting precision was "high", now it is "half"' in changed.stderr
 
 
 def test_regions_are_stretches_of_records(genoconv: Command, fasta: Path, tmp_path: Path) -> None:

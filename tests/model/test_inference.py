@@ -155,7 +155,7 @@ before = memory("VmRSS")
 for _, hidden in hidden_states(model, ids):
     pass
 added = memory("VmHWM") - before
-print(added / (fixed_bytes(model.config, {length}, None) + {length} * memory_per_base(model.config)))
+print(added / (fixed_bytes(model.config, {length}) + {length} * memory_per_base(model.config)))
 """
 
 

@@ -14,6 +14,7 @@ from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.inference import hidden_states
 from genoconv.model.spectra import (
     CACHE_BYTES,
+    Kept,
     filter_bank,
     make_features,
     make_taps,
@@ -92,7 +93,7 @@ def test_filter_lengths_are_kept_apart(model: HyenaDNA) -> None:
 
 def test_the_budget_holds_over_many_lengths(model: HyenaDNA) -> None:
     bank = filter_bank(model)
-    bank.budget = spectra_bytes(CONFIG, 500, None)
+    bank.budget = spectra_bytes(CONFIG, 500)
     for length in (*range(50, 1400, 100), 500, 650, 500, 100):
         final(model, bases(length))
         assert bank.nbytes <= bank.budget
@@ -146,5 +147,5 @@ def test_rounded_lengths() -> None:
 
 def test_what_fits_is_kept() -> None:
     large = HyenaConfig(d_model=256, n_layer=8, d_inner=1024, l_max=1_000_002)
-    assert spectra_bytes(large, 32_768, None) <= CACHE_BYTES < spectra_bytes(large, 160_000, None)
-    assert spectra_bytes(large, 1_000_000, 2000) <= CACHE_BYTES
+    assert spectra_bytes(large, 32_768) <= CACHE_BYTES < spectra_bytes(large, 160_000)
+    assert spectra_bytes(large, 1_000_000, Kept(2000)) <= CACHE_BYTES
