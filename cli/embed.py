@@ -114,7 +114,7 @@ def embed(
         float,
         typer.Option(
             metavar="S",
-            help="Let the long filters do without the highest S of all frequencies: 0, or 0.6 to 0.98. Faster and smaller; "
+            help="Let the long filters do without the highest S of all frequencies: 0, or 0.6 to 0.98. Faster; "
             "how far off, is told.",
         ),
     ] = 0.0,

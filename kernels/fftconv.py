@@ -149,8 +149,8 @@ def spectrum_bytes(
 ) -> int:
     """Bytes of the Spectrum of `channels` filters of `taps` taps for signals (batch, channels, length) of a dtype.
 
-    float32: that of the torch backend (the other's is about as large); float16 and bfloat16: the Triton backend's. `keep`
-    as for `prepare`.
+    float32: that of the torch backend (the other's is about as large); float16 and bfloat16: the Triton backend's.
+    `keep` as for `prepare`.
     """
     if keep != 1.0:
         band = sparsity.band_for(keep)

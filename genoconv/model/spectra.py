@@ -87,20 +87,20 @@ class FilterBank:
     ) -> None:
         """Replaces v (B, d, L) by gate * (long filter * v + skip v), for the operator of one layer.
 
-        In float16, results that are not finite are the caller's to notice. With fewer frequencies, what stands behind
-        a row's end reaches it: v must be 0 there.
+        In float16, results that are not finite are the caller's to notice; else they are an error. With fewer
+        frequencies, what stands behind a row's end reaches it: v must be 0 there.
         """
         length = v.shape[-1]
         if v.numel() == 0:
             return
-        backend = "triton" if v.dtype == torch.float16 else "auto"
+        backend, check = ("triton", False) if v.dtype == torch.float16 else ("auto", True)
         batch = _batch_class(v.shape[0], length)
         if spectra_bytes(config, length, kept, v.device, v.dtype, batch) <= self.budget:
             with torch.no_grad():
                 spectrum = self._spectrum(config, layer, operator.long_filter, length, kept, v.dtype, batch, backend)
 
             def with_spectrum(at: slice) -> None:
-                fftconv(v[:, at], spectrum[at], operator.skip[at], out_gate=gate[:, at], out=v[:, at], check=False)
+                fftconv(v[:, at], spectrum[at], operator.skip[at], out_gate=gate[:, at], out=v[:, at], check=check)
 
             # Four parts a worker, so that none waits long for another.
             pieces = 1 if workers.count == 1 else 4 * workers.count
@@ -120,7 +120,7 @@ class FilterBank:
             if kept.frequencies != 1.0:
                 filters = prepare(taps, length, dtype=v.dtype, batch=batch, backend=backend, keep=kept.frequencies)
             fftconv(
-                v[:, at], filters, operator.skip[at], out_gate=gate[:, at], out=v[:, at], backend=backend, check=False
+                v[:, at], filters, operator.skip[at], out_gate=gate[:, at], out=v[:, at], backend=backend, check=check
             )
 
         workers.each(with_taps, _parts(config.d_model, step))

@@ -11,6 +11,7 @@ import torch
 from genoconv.errors import EnvironmentProblem, OutputError, UsageError
 from genoconv.inputs.fasta import Record
 from genoconv.inputs.tokens import encode, pad_batch, reverse_complement
+from genoconv.kernels.fftconv import ConvolutionOverflowError
 from genoconv.model import half
 from genoconv.model.config import HyenaConfig
 from genoconv.model.half import HalfPrecisionOverflowError
@@ -133,6 +134,8 @@ def embed_batch(engine: Engine, rows: Array, records: Sequence[Record], parts: P
             return compute_batch(engine, rows, records, parts)
         except HalfPrecisionOverflowError as error:
             problem = f"{error}; use --precision high"
+        except ConvolutionOverflowError as error:
+            problem = str(error)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

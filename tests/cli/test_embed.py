@@ -337,7 +337,7 @@ def test_half_precision_from_end_to_end(tmp_path: Path) -> None:
     fasta.write_text(">a\nACGTTGCA\n>b\nACGTTGCATT\n>c\nTTTGC\n")
 
     def embed(out: Path, precision: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "genoconv", "embed", fasta, "--model", model, "-o", out]
+        command = [sys.executable, "-m", "genoconv", "embed", str(fasta), "--model", str(model), "-o", str(out)]
         environment = {**os.environ, **interpreted}
         return subprocess.run(
             [*command, "--precision", precision], capture_output=True, text=True, check=False, env=environment
