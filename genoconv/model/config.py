@@ -6,6 +6,9 @@ from typing import Any
 
 from genoconv.errors import ModelError
 
+PAD = 4
+"""The token that fills short rows of a batch on the right, as the models' vocabulary numbers it."""
+
 NORM_EPS = 1e-5
 """Of the norms inside the blocks, whatever the config says: upstream reads `layer_norm_epsilon` for the last only."""
 

@@ -18,13 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genoconv.inputs.tokens import PAD
 from genoconv.kernels.backends import triton_obstacle
 from genoconv.kernels.block import packing, reference
 from genoconv.kernels.block.packing import Projection, Transform
 from genoconv.kernels.monarch.plan import PLANE_BYTES
 from genoconv.model.block import Block
-from genoconv.model.config import NORM_EPS, HyenaConfig
+from genoconv.model.config import NORM_EPS, PAD, HyenaConfig
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.spectra import ALL, Kept, filter_bank, stamp, taps_at_a_time
 from genoconv.model.workers import Workers

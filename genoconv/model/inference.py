@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genoconv.errors import ModelError, UsageError
-from genoconv.inputs.tokens import PAD
 from genoconv.kernels.sparsity import LEAST_KEPT, MOST_KEPT
 from genoconv.model.block import Block
-from genoconv.model.config import NORM_EPS, HyenaConfig
+from genoconv.model.config import NORM_EPS, PAD, HyenaConfig
 from genoconv.model.half import half_states
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.spectra import ALL, CACHE_BYTES, Kept, features_bytes, filter_bank, spectra_bytes, taps_at_a_time

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from genoconv.errors import ModelError
+from genoconv.inputs import tokens
+from genoconv.model import config
 from genoconv.model.config import HyenaConfig
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -83,3 +85,7 @@ def test_shift_of_the_layer_section_counts() -> None:
 def test_missing_field_is_named() -> None:
     with pytest.raises(ModelError, match="lacks 'd_inner'"):
         HyenaConfig.from_dict({name: value for name, value in PUBLIC.items() if name != "d_inner"})
+
+
+def test_padding_is_the_tokenizers() -> None:
+    assert config.PAD == tokens.PAD
