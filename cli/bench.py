@@ -1,4 +1,4 @@
-"""`genoconv bench`: how fast and how accurate the convolutions are on this machine."""
+"""`genoconv bench`: how fast and how accurate convolutions and models are on this machine."""
 
 import sys
 from pathlib import Path
@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genoconv.cli import options
+from genoconv.cli import bench_embed, options
 
 if TYPE_CHECKING:
     import torch
 
     from genoconv.kernels.benchmark import Filters, Measurement
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure the convolutions on this machine.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Measure speed, memory and accuracy on this machine."
+)
+app.command("embed")(bench_embed.embed)
 
 Lengths = Annotated[
     str | None, typer.Option("--lengths", metavar="L,L,...", help="Lengths of the signals [default: powers of two].")
@@ -44,7 +47,7 @@ def conv(
     from genoconv.kernels import backward_benchmark, benchmark
 
     keep = _kept(frequency_sparsity, backward=backward)
-    place, numbers = _place(device), _lengths(lengths)
+    place, numbers = _place(device), chosen_lengths(lengths)
     kind, chosen = _dtype(dtype, place.type), _filters(filters)
     print("  ".join(f"{k}: {v}" for k, v in benchmark.machine(place).items()), file=sys.stderr)
     print(f"{'length':>9} {'B':>3} {'H':>4}  {'plan':26} {'ms':>9} {'x copy':>7} {'torch':>7} {'error':>8} {'MiB':>8}")
@@ -91,7 +94,7 @@ def plan(
         return
     print(f"{'length':>9} {'B':>3} {'H':>4}  {'chosen':26} {'ms':>9}  {'best':26} {'ms':>9} {'ratio':>6}")
     rows = []
-    for batch, channels, length in benchmark.shapes(place, _lengths(lengths)):
+    for batch, channels, length in benchmark.shapes(place, chosen_lengths(lengths)):
         row = benchmark.measure_plans(batch, channels, length, taps=length, device=place)
         rows.append(row)
         print(
@@ -128,8 +131,12 @@ def _place(device: str) -> "torch.device":
     return choose_device(device)
 
 
-def _lengths(text: str | None) -> list[int] | None:
-    """Numbers from a list like 1024,4096."""
+def chosen_lengths(text: str | None) -> list[int] | None:
+    """Numbers from a list like 1024,4096.
+
+    Raises:
+        UsageError: It is something else.
+    """
     from genoconv.errors import UsageError
 
     if text is None:

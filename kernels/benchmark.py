@@ -5,6 +5,7 @@ result whose error is out of bounds is not timed, but an error.
 """
 
 import csv
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ from genoconv.kernels.fftconv import backend_for, fftconv, prepare
 from genoconv.kernels.monarch.plan import Plan, candidates, choose
 from genoconv.kernels.monarch.rates import rates_for
 from genoconv.kernels.spectrum import Spectrum
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # Untyped in torch.
 _Event: Any = torch.cuda.Event
@@ -164,11 +168,11 @@ def measure_plans(
     return PlanMeasurement(length, batch, channels, taps, str(chosen), times[chosen], str(best), times[best])
 
 
-def write_csv(path: Path, rows: Sequence[Measurement | PlanMeasurement], device: torch.device) -> None:
-    """Writes measurements, each with what they were made on."""
+def write_csv(path: Path, rows: "Sequence[DataclassInstance]", device: torch.device) -> None:
+    """Writes measurements (at least one, all of a kind), each with what they were made on."""
     surroundings = machine(device)
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=[*asdict(rows[0]), *surroundings])
+        writer = csv.DictWriter(file, fieldnames=[*asdict(rows[0]), *surroundings], lineterminator="\n")
         writer.writeheader()
         for row in rows:
             numbers = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
@@ -177,9 +181,19 @@ def write_csv(path: Path, rows: Sequence[Measurement | PlanMeasurement], device:
 
 def machine(device: torch.device) -> dict[str, str]:
     """What measurements depend on: the processor or GPU, and versions."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     triton = version("triton") if find_spec("triton") else "none"
     return {"device": name, "torch": torch.__version__, "triton": triton}
+
+
+def _cpu_name() -> str:
+    """The processor's own name, and how many of its cores this machine has."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []  # not Linux
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(names, platform.processor() or platform.machine())} x {os.cpu_count()}"
 
 
 def operands(

@@ -23,6 +23,7 @@ ALLOWED = {
     "runs": {"errors", "runs", "inputs", "model", "outputs", "kernels"},
     "training": {"errors", "training", "inputs", "model", "kernels", "runs"},
     "evaluation": {"errors", "evaluation", "inputs", "model", "outputs", "training"},
+    "measuring": {"errors", "measuring", "inputs", "model", "runs", "kernels", "embed"},
     "embed": {"errors", "inputs", "model", "outputs", "runs", "kernels"},
     "merge": {"errors", "outputs", "runs"},
     "plot": {"errors", "outputs"},

@@ -25,6 +25,7 @@ from genoconv.model.config import NORM_EPS, PAD, HyenaConfig
 from genoconv.model.half import half_states
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.spectra import ALL, CACHE_BYTES, Kept, features_bytes, filter_bank, spectra_bytes, taps_at_a_time
+from genoconv.model.stages import stage
 from genoconv.model.workers import Workers
 
 # Bytes of the widest intermediate of one chunk. CPU: of 1, 2, 4 and 8 MiB all were within 3%; the caches are shared.
@@ -136,11 +137,14 @@ def _hidden_states(model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept) -
             chunks = _Chunks(x, model.config, workers)
             padding = None if kept.frequencies == 1.0 else (ids == PAD)[:, None]  # (B, 1, L)
             for layer, block in enumerate(model.stack[: max(wanted)], start=1):
-                workers.each(partial(_project, block, x, v, gate, chunks), chunks)
-                if padding is not None:
-                    v.masked_fill_(padding, 0.0)
-                bank.convolve(model.config, layer, block.operator, v, gate, kept, workers)
-                workers.each(partial(_transform, block, x, v, chunks), chunks)
+                with stage("projections, gates", x.device):
+                    workers.each(partial(_project, block, x, v, gate, chunks), chunks)
+                    if padding is not None:
+                        v.masked_fill_(padding, 0.0)
+                with stage("convolution", x.device):
+                    bank.convolve(model.config, layer, block.operator, v, gate, kept, workers)
+                with stage("output projection, MLP", x.device):
+                    workers.each(partial(_transform, block, x, v, chunks), chunks)
                 if layer in wanted:
                     yield layer, x
         del v, gate, chunks

@@ -73,7 +73,11 @@ class FilterBank:
         now = stamp(model)
         if now != self._stamp:
             self._stamp = now
-            self._spectra.clear()
+            self.clear()
+
+    def clear(self) -> None:
+        """Drops everything."""
+        self._spectra.clear()
 
     def convolve(
         self,

@@ -1,5 +1,6 @@
 """`genoconv bench`: a table on stdout, a CSV on request, and a word about what cannot be measured."""
 
+import csv
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,12 @@ import torch
 from genoconv.cli import bench
 from genoconv.kernels import calibration
 from genoconv.kernels.monarch import rates
+
+
+@pytest.fixture
+def golden() -> Path:
+    """A small model."""
+    return Path(__file__).resolve().parents[1] / "golden" / "tiny-d64"
 
 
 def test_table_and_csv(genoconv: Any, tmp_path: Path) -> None:
@@ -67,6 +74,9 @@ def test_sparse_beside_dense(genoconv: Any) -> None:
         (("conv", "--filters", "square"), 2, "--filters is random or smooth"),
         (("conv", "--frequency-sparsity", "0.5"), 2, "--frequency-sparsity is 0 or from 0.6 to"),
         (("conv", "--frequency-sparsity", "0.75", "--backward"), 2, "with all frequencies"),
+        (("embed", "--lengths", "10,x"), 2, "whole numbers"),
+        (("embed", "genes.fa", "--lengths", "10"), 2, "FASTA files are given"),
+        (("embed", "--max-memory", "much"), 2, "--max-memory is a size"),
         (("plan", "--device", "cpu"), 4, "plans to compare"),
         (("plan", "--device", "cpu", "--measure"), 4, "plans to compare"),
     ],
@@ -76,3 +86,27 @@ def test_what_cannot_be_measured(genoconv: Any, arguments: tuple[str, ...], code
     assert done.code == code
     assert message in done.err
     assert not done.out
+
+
+def test_a_model_without_plain_torch(genoconv: Any, golden: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    options = ("--lengths", "300", "--device", "cpu", "--no-plain", "--csv", table)
+    done = genoconv("bench", "embed", "--model", golden, *options)
+    assert done.code == 0, done.err
+    assert [line.split()[0] for line in done.out.splitlines()[:2]] == ["length", "300"]
+    assert "plain: not asked for" in done.out
+    (row,) = csv.DictReader(table.read_text().splitlines())
+    assert (row["length"], row["batch"], row["precision"], row["plain_ms"]) == ("300", "27", "high", "")
+    assert float(row["memory_gib"]) > 0
+    assert row["torch"]
+
+
+def test_a_run_on_fasta(genoconv: Any, golden: Path, data: Path, tmp_path: Path) -> None:
+    table, fasta = tmp_path / "table.csv", tmp_path / "one.fa"
+    fasta.write_text((data / "genes.fa").read_text()[:500])
+    done = genoconv("bench", "embed", fasta, "--model", golden, "--device", "cpu", "--csv", table)
+    assert done.code == 0, done.err
+    assert "model alone" in done.out
+    (row,) = csv.DictReader(table.read_text().splitlines())
+    assert row["records"] == "1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.fa", "table.csv"]

@@ -1,0 +1,1 @@
+"""Measurements of whole models and whole runs, beside plain torch: what `genoconv bench embed` shows."""
