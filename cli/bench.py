@@ -28,6 +28,8 @@ Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write t
 def conv(
     device: options.Device = "auto",
     lengths: Lengths = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Rows of the batch [default: by length].")] = None,
+    channels: Annotated[int | None, typer.Option("--channels", min=1, help="Channels [default: by length].")] = None,
     taps: Annotated[
         int | None, typer.Option("--taps", min=1, help="Taps of the filters [default: the length].")
     ] = None,
@@ -52,19 +54,16 @@ def conv(
     print("  ".join(f"{k}: {v}" for k, v in benchmark.machine(place).items()), file=sys.stderr)
     print(f"{'length':>9} {'B':>3} {'H':>4}  {'plan':26} {'ms':>9} {'x copy':>7} {'torch':>7} {'error':>8} {'MiB':>8}")
     rows = []
-    for batch, channels, length in benchmark.shapes(place, numbers):
+    for usual_batch, usual_channels, length in benchmark.shapes(place, numbers):
+        shape = (batch or usual_batch, channels or usual_channels, length)
         count = min(taps or length, length)
         if backward:
-            row = backward_benchmark.measure(
-                batch, channels, length, taps=count, dtype=kind, device=place, filters=chosen
-            )
+            row = backward_benchmark.measure(*shape, taps=count, dtype=kind, device=place, filters=chosen)
         else:
-            row = benchmark.measure(
-                batch, channels, length, taps=count, dtype=kind, device=place, filters=chosen, keep=keep
-            )
+            row = benchmark.measure(*shape, taps=count, dtype=kind, device=place, filters=chosen, keep=keep)
         rows.append(row)
         print(
-            f"{length:9,} {batch:3} {channels:4}  {row.plan:26} {row.ms:9.3f} {row.times_copy:7.2f} "
+            f"{length:9,} {row.batch:3} {row.channels:4}  {row.plan:26} {row.ms:9.3f} {row.times_copy:7.2f} "
             f"{row.times_faster:6.1f}x {row.error:8.1e} {row.mib:8.0f}{_against_dense(row)}",
             flush=True,
         )

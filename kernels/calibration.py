@@ -39,10 +39,12 @@ def measure(timed: Timer, *, device: str, multiprocessors: int) -> Rates:
     outer = {t: total - inner[small] for t, total in sums.items()}
     inner[large] = timed(*_whole(Plan("passes", (16, *ROWS[1])))) - outer[16]
     middle = {t: timed(*_whole(Plan("passes", (16, t, *ROWS[0])))) - sums[16] for t in H200.middle}
+    chunks = Plan("passes", (16, *ROWS[0]), 1)
+    before = timed(chunks, 2 * chunks.n, chunks.n) - sums[16]
     rates = Rates(
         device=device, direct=(few - _FEW * each_tap, each_tap), blocks=blocks,
         history={n: max(0.0, total - blocks[n]) for n, total in with_history.items()}, outer=outer, middle=middle,
-        inner=inner, launch=H200.launch, programs=_PROGRAMS_EACH * multiprocessors,
+        inner=inner, before=max(0.0, before), launch=H200.launch, programs=_PROGRAMS_EACH * multiprocessors,
     )  # fmt: skip
     found = (*rates.direct, *(number for table in (blocks, outer, middle, inner) for number in table.values()))
     if min(found) <= 0.0:

@@ -20,8 +20,8 @@ from genoconv.kernels.monarch.plan import H200, PLANE_BYTES, Plan, Rates, candid
 
 # Time of the backward kernels by length of a block or row, in forward ones (H200), where two outer passes and their
 # inverses count as one: 64 x 16 10.2 ps a sample, 64 x 32 10.0, 64 x 64 22.9; rows 10.8 and 20.1.
-_BLOCKS = {1024: 1.4, 2048: 1.6, 4096: 2.7}
-_INNER = {2048: 1.2, 4096: 2.0}
+_BLOCKS = {1024: 1.4, 2048: 1.6, 4096: 2.8}
+_INNER = {2048: 1.33, 4096: 2.4}
 # Programs that fill a GPU several times over.
 _PROGRAMS = 132 * 8
 
@@ -154,17 +154,19 @@ def _pass_through(
     B = x.u.shape[0]
     rows = B * channels
     outer = OuterTiles(plan, rows, x.u.device)
-    sizes = (B, first, x.length, outer.n1, outer.m, rows, outer.steps)
+    sizes = (B, first, x.length, outer.n1, outer.m, rows, outer.steps, 1)
     forward = (outer.matrices(inverse=False), outer.twiddle, x.factor)
     inverse = (outer.matrices(inverse=True), outer.twiddle)
     shape = outer.shape | {"UNIT": x.unit}
     outer_forward_kernel[outer.grid](
         x.u, x.in_gate, *planes[0], *forward, *x.strides("u", "in_gate"), *sizes,
-        **shape, IN_GATED=x.in_gated, SCALED=False, num_warps=4, maxnreg=168,
+        **shape, IN_GATED=x.in_gated, SCALED=False, HISTORY=False,
+        num_warps=outer.warps, maxnreg=outer.registers,
     )  # fmt: skip
     outer_forward_kernel[outer.grid](
         x.dy, x.out_gate, *planes[1], *forward, *x.strides("dy", "out_gate"), *sizes,
-        **shape, IN_GATED=x.out_gated, SCALED=True, num_warps=4, maxnreg=168,
+        **shape, IN_GATED=x.out_gated, SCALED=True, HISTORY=False,
+        num_warps=outer.warps, maxnreg=outer.registers,
     )  # fmt: skip
     if len(plan.factors) == 4:
         middle(planes[0], plan, rows, inverse=False)
@@ -177,11 +179,11 @@ def _pass_through(
     if x.out_gated:
         outer_inverse_kernel[outer.grid](
             *planes[0], x.dy, x.dout, x.u, x.dout, scale, *inverse, *x.strides("dy", "dout", "u"), *sizes,
-            **shape, OUT_GATED=True, SECOND=False, num_warps=4,
+            **shape, OUT_GATED=True, SECOND=False, num_warps=outer.warps,
         )  # fmt: skip
     outer_inverse_kernel[outer.grid](
         *planes[1], x.in_gate, x.du, x.u, x.din, scale / x.factor, *inverse, *x.strides("in_gate", "du", "u"), *sizes,
-        **shape, OUT_GATED=x.in_gated, SECOND=x.in_gated, num_warps=4,
+        **shape, OUT_GATED=x.in_gated, SECOND=x.in_gated, num_warps=outer.warps,
     )  # fmt: skip
     return product
 

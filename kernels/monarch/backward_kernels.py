@@ -11,6 +11,7 @@ import triton.language as tl
 from genoconv.kernels.monarch.pieces import (
     gated,
     left_product,
+    load_spectrum,
     multiply,
     multiply_conjugate,
     right_product,
@@ -57,8 +58,7 @@ def blocks_backward_kernel(
     m = tl.load(inner_ptr + 2 * N2 * N2 + o_f2)
     tr = tl.load(twiddle_ptr + o_p)
     ti = tl.load(twiddle_ptr + P + o_p)
-    kr = tl.load(spectrum_ptr + h * 2 * P + o_p)
-    ki = tl.load(spectrum_ptr + h * 2 * P + P + o_p)
+    kr, ki = load_spectrum(spectrum_ptr + h * 2 * P, N1, N2)
     scale = tl.load(scale_ptr + h)
     factor = tl.load(factor_ptr + h)
     skip = tl.load(skip_ptr + h).to(tl.float32) / scale if SKIP else 0.0
@@ -138,7 +138,7 @@ def inner_backward_kernel(
     for step in tl.range(0, tl.minimum(STEPS, STRETCHES - i_c * STEPS), num_stages=1):
         hj = i_c * STEPS + step
         h = hj // NJ
-        p_spectrum = spectrum_ptr + (H0 * NJ + hj).to(tl.int64) * 2 * P + o_p
+        p_spectrum = spectrum_ptr + (H0 * NJ + hj).to(tl.int64) * 2 * P
         pr = tl.zeros((N1, N2), dtype=tl.float32)
         pi = tl.zeros((N1, N2), dtype=tl.float32)
         for row in tl.range(0, tl.minimum(ROWS, B - i_b * ROWS), num_stages=1):
@@ -154,8 +154,9 @@ def inner_backward_kernel(
             xr = xr.to(tl.float16)
             xi = xi.to(tl.float16)
             if RESULT:
-                kr = tl.load(p_spectrum).to(tl.float32) * (1.0 / GAIN)
-                ki = tl.load(p_spectrum + P).to(tl.float32) * (1.0 / GAIN)
+                kr, ki = load_spectrum(p_spectrum, N1, N2)
+                kr = kr.to(tl.float32) * (1.0 / GAIN)
+                ki = ki.to(tl.float32) * (1.0 / GAIN)
                 if SKIP:
                     kr += tl.load(skip_ptr + H0 + h)
                 er, ei = multiply(xr, xi, kr, ki)
@@ -170,8 +171,9 @@ def inner_backward_kernel(
             er, ei = multiply_conjugate(gr, gi, xr.to(tl.float32), xi.to(tl.float32))
             pr += er
             pi += ei
-            kr = tl.load(p_spectrum).to(tl.float32) * (1.0 / GAIN)
-            ki = tl.load(p_spectrum + P).to(tl.float32) * (1.0 / GAIN)
+            kr, ki = load_spectrum(p_spectrum, N1, N2)
+            kr = kr.to(tl.float32) * (1.0 / GAIN)
+            ki = ki.to(tl.float32) * (1.0 / GAIN)
             if SKIP:
                 kr += tl.load(skip_ptr + H0 + h)
             er, ei = multiply_conjugate(gr, gi, kr, ki)

@@ -4,7 +4,14 @@
 import triton
 import triton.language as tl
 
-from genoconv.kernels.monarch.pieces import gated, multiply, multiply_conjugate, right_product, store_gated
+from genoconv.kernels.monarch.pieces import (
+    gated,
+    load_spectrum,
+    multiply,
+    multiply_conjugate,
+    store_gated,
+    whole_right_product,
+)
 
 
 @triton.jit
@@ -46,21 +53,19 @@ def blocks_kernel(
     o_2 = tl.arange(0, N2)
     o_p = o_1[:, None] * N2 + o_2[None, :]
     o_f1 = o_1[:, None] * N1 + o_1[None, :]
-    o_f2 = o_2[:, None] * N2 + o_2[None, :]
+    o_22 = tl.arange(0, 2 * N2)
     f1r = tl.load(outer_ptr + o_f1)
     f1i = tl.load(outer_ptr + N1 * N1 + o_f1)
-    c = tl.load(inner_ptr + o_f2)
-    s = tl.load(inner_ptr + N2 * N2 + o_f2)
-    m = tl.load(inner_ptr + 2 * N2 * N2 + o_f2)
+    f1m = tl.load(outer_ptr + 2 * N1 * N1 + o_f1)
+    right = tl.load(inner_ptr + o_22[:, None] * (2 * N2) + o_22[None, :])
     scale = tl.load(scale_ptr + h)
     if SKIP:
         skip = tl.load(skip_ptr + h).to(tl.float32) / scale
-    p_spectrum = spectrum_ptr + h.to(tl.int64) * (HISTORY + 1) * 2 * P + o_p
+    p_spectrum = spectrum_ptr + h.to(tl.int64) * (HISTORY + 1) * 2 * P
     if KEEP:
-        tr = tl.load(twiddle_ptr + o_p)
-        ti = tl.load(twiddle_ptr + P + o_p)
-        kr = tl.load(p_spectrum)
-        ki = tl.load(p_spectrum + P)
+        tr, ti = load_spectrum(twiddle_ptr, N1, N2)
+        kr, ki = load_spectrum(p_spectrum, N1, N2)
+        ki = -ki
     # What the block before adds to the spectrum of this one.
     if HISTORY:
         vr = tl.zeros((N1, N2), dtype=tl.float16)
@@ -87,39 +92,37 @@ def blocks_kernel(
             u, gate = _load(u_ptr, in_gate_ptr, u_b, u_h, i_b, i_h, b, h, o_t, L, UNIT, IN_GATED)
             x = gated(u, gate, IN_GATED)
         if not KEEP:
-            tr = tl.load(twiddle_ptr + t * ZERO + o_p)
-            ti = tl.load(twiddle_ptr + t * ZERO + P + o_p)
+            tr, ti = load_spectrum(twiddle_ptr + t * ZERO, N1, N2)
         br, bi = multiply(tl.dot(f1r, x), tl.dot(f1i, x), tr, ti)
-        ur, ui = right_product(br, bi, c, s, m)
+        ur, ui = whole_right_product(br, bi, right, N1, N2)
+        # From here on conjugates, so that the way back takes the same matrix.
         if not KEEP:
-            kr = tl.load(p_spectrum + t * ZERO)
-            ki = tl.load(p_spectrum + t * ZERO + P)
+            kr, ki = load_spectrum(p_spectrum + t * ZERO, N1, N2)
+            ki = -ki
         if SKIP:
-            dr, di = multiply(ur, ui, kr.to(tl.float32) + skip, ki)
+            dr, di = multiply_conjugate(kr.to(tl.float32) + skip, ki, ur, ui)
         else:
-            dr, di = multiply(ur, ui, kr, ki)
+            dr, di = multiply_conjugate(kr, ki, ur, ui)
         if HISTORY:
             dr = (dr + vr).to(tl.float16)
             di = (di + vi).to(tl.float16)
             if r + 1 < BLOCKS:
-                k1r = tl.load(p_spectrum + t * ZERO + 2 * P)
-                k1i = tl.load(p_spectrum + t * ZERO + 3 * P)
+                k1r, k1i = load_spectrum(p_spectrum + t * ZERO + 2 * P, N1, N2)
                 if SKIP:
-                    er, ei = multiply(ur, ui, k1r, k1i.to(tl.float32) - skip)
+                    er, ei = multiply_conjugate(k1r, skip - k1i.to(tl.float32), ur, ui)
                 else:
-                    er, ei = multiply(ur, ui, k1r, k1i)
+                    er, ei = multiply_conjugate(k1r, -k1i, ur, ui)
                 vr = er.to(tl.float16)
                 vi = ei.to(tl.float16)
             else:
                 vr = tl.zeros((N1, N2), dtype=tl.float16)
                 vi = tl.zeros((N1, N2), dtype=tl.float16)
-        er, ei = right_product(dr, di, c, m, s)
+        er, ei = whole_right_product(dr, di, right, N1, N2)
         if not KEEP:
-            tr = tl.load(twiddle_ptr + (t + 1) * ZERO + o_p)
-            ti = tl.load(twiddle_ptr + (t + 1) * ZERO + P + o_p)
-        gr, gi = multiply_conjugate(er, ei, tr, ti)
+            tr, ti = load_spectrum(twiddle_ptr + (t + 1) * ZERO, N1, N2)
+        gr, gi = multiply(er, ei, tr, ti)
         y = tl.dot(f1r, gr.to(tl.float16))
-        y = tl.dot(f1i, gi.to(tl.float16), y) * scale
+        y = tl.dot(f1m, gi.to(tl.float16), y) * scale
         y_row = (b.to(tl.int64) * y_b + h.to(tl.int64) * y_h) * UNIT
         out_row = (b.to(tl.int64) * o_b + h.to(tl.int64) * o_h) * UNIT
         own = mask & (o_t >= tl.where(t < begin, L * UNIT, 0))

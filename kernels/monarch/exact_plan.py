@@ -3,7 +3,7 @@
 from functools import lru_cache
 from math import ceil, prod
 
-from genoconv.kernels.monarch.plan import LONGEST, SMALLEST_TILE, Plan, candidates, tile
+from genoconv.kernels.monarch.plan import LARGEST_OUTER, LONGEST, SMALLEST_TILE, Plan, candidates, tile
 
 # Picoseconds a sample, gated, float32 (H200, Triton 3.6), by length of a block or row, or by height of a tile.
 _BLOCKS = {1024: 12.5, 2048: 13.2, 4096: 15.6}
@@ -28,7 +28,11 @@ def choose(length: int, shared_memory: int = 1 << 18) -> Plan:
         plan
         for plan in candidates(length, length)
         if (plan.method == "blocks" and not plan.history)
-        or (plan.method == "passes" and _SHARED[prod(plan.factors[-2:])] <= max(shared_memory, _SHARED[2048]))
+        or (
+            plan.method == "passes"
+            and plan.factors[0] <= LARGEST_OUTER
+            and _SHARED[prod(plan.factors[-2:])] <= max(shared_memory, _SHARED[2048])
+        )
     ]
     if not plans:
         raise ValueError(f"signals of {length} samples are longer than the longest transform, {LONGEST}")

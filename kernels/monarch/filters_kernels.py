@@ -2,12 +2,15 @@
 """Filters on their way into spectra and back: turned, reordered, scaled and rounded, around a transform by torch.
 
 Natural order is that of a transform: bin j of n. With factors (F0, F1, N1, N2), where F0 and F1 may be 1, bin
-((j3 N1 + j2) F1 + j1) F0 + j0 is value (j2, j3) of stretch (j0, j1) in the order of the convolutions' kernels. Complex
-numbers in natural order are float32, real and imaginary part side by side.
+((j3 N1 + j2) F1 + j1) F0 + j0 is value (j2, j3) of stretch (j0, j1) in the order of the convolutions' kernels. Spectra
+in float16 are stored by `spectrum_place` within a stretch, all else row by row. Complex numbers in natural order are
+float32, real and imaginary part side by side.
 """
 
 import triton
 import triton.language as tl
+
+from genoconv.kernels.monarch.pieces import spectrum_place
 
 
 @triton.jit
@@ -46,17 +49,18 @@ def turn_back_kernel(z_ptr, lags_ptr, factor_ptr, K, N, SIZE: tl.constexpr):
 
 
 @triton.jit
-def _places(r, F0, F1, P, N2: tl.constexpr):
-    """Where bins r, r + n / N2, r + 2 n / N2 ... begin in the kernels' order, imaginary parts P further."""
-    outer = (r % F0) * F1 + (r // F0) % F1
-    return outer.to(tl.int64) * 2 * P + (r // (F0 * F1)) * N2
+def _stretch(r, F0, F1):
+    """The stretch to which bins r, r + n / N2, r + 2 n / N2 ... belong; they are its row r // (F0 F1)."""
+    return ((r % F0) * F1 + (r // F0) % F1).to(tl.int64)
 
 
 @triton.jit
 def pack_kernel(
     z_ptr, most_ptr, data_ptr, scale_ptr, ROOM, GAIN, D, F0, F1, N1, REST, N2: tl.constexpr, SIZE: tl.constexpr
 ):  # fmt: skip
-    """Spectra (H, D, N) in natural order into (H, D, stretches, 2, N1, N2); SIZE * N2 bins, REST = N / N2.
+    """Spectra (H, D, N) in natural order into (H, D, stretches, 2, N1 * N2); SIZE * N2 bins, REST = N / N2.
+
+    Those in float16 are stored by `spectrum_place`, those in float32 row by row.
 
     They are multiplied by GAIN times a power of two that brings the largest part, most (H,) (at least 1), just under
     ROOM; the power's inverse goes to scale (H,).
@@ -71,7 +75,12 @@ def pack_kernel(
     tl.store(scale_ptr + h, 1.0 / power)
     P = N1 * N2
     z = z_ptr + ((h * D + d) * REST * N2 + j[None, :].to(tl.int64) * REST + r[:, None]) * 2
-    o = (h * D + d) * 2 * REST * N2 + _places(r, F0, F1, P, N2)[:, None] + j[None, :]
+    o = (h * D + d) * 2 * REST * N2 + _stretch(r, F0, F1)[:, None] * 2 * P
+    row = (r // (F0 * F1))[:, None]
+    if data_ptr.dtype.element_ty == tl.float16:
+        o += spectrum_place(row, j[None, :])
+    else:
+        o += row * N2 + j[None, :]
     tl.store(data_ptr + o, (tl.load(z, mask=mask, other=0.0) * (power * GAIN)).to(data_ptr.dtype.element_ty), mask=mask)
     tl.store(
         data_ptr + o + P,
@@ -88,7 +97,7 @@ def unpack_kernel(product_ptr, z_ptr, PARTS, F0, F1, N1, REST, N2: tl.constexpr,
     j = tl.arange(0, N2)
     mask = (r < REST)[:, None] & (j >= 0)[None, :]
     P = N1 * N2
-    o = h * 2 * REST * N2 + _places(r, F0, F1, P, N2)[:, None] + j[None, :]
+    o = h * 2 * REST * N2 + _stretch(r, F0, F1)[:, None] * 2 * P + (r // (F0 * F1))[:, None] * N2 + j[None, :]
     real = tl.zeros((SIZE, N2), dtype=tl.float32)
     imaginary = tl.zeros((SIZE, N2), dtype=tl.float32)
     for part in range(PARTS):

@@ -17,7 +17,7 @@ from genoconv.kernels.monarch.passes_kernels import (
     outer_forward_kernel,
     outer_inverse_kernel,
 )
-from genoconv.kernels.monarch.plan import PLANE_BYTES, Plan, packed, tile
+from genoconv.kernels.monarch.plan import LARGEST_OUTER, PLANE_BYTES, Plan, packed, tile
 
 # Work of one program: enough to spread the loading of tables, few enough to fill the GPU several times over.
 _MOST_STEPS = 32
@@ -79,7 +79,7 @@ def convolve(
     """
     aliased = any(t is not None and t.data_ptr() == out.data_ptr() for t in (u, in_gate))
     # Programs that read what another program may have written over by then.
-    shared = plan.method == "direct" or plan.history > 0
+    shared = plan.method == "direct" or (plan.method == "blocks" and plan.history > 0)
     beside = out.stride(-1) != 1 or (aliased and shared)
     y = torch.empty(u.shape, dtype=out.dtype, device=u.device) if beside else out
     operands = Operands(u, in_gate, out_gate, y, skip)
@@ -125,7 +125,8 @@ def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
         steps -= steps % blocks
     blocks_kernel[(H, triton.cdiv(B * blocks, steps))](
         x.u, x.in_gate, x.out_gate, x.out, data, scale, x.skip,
-        tables.shifted_dft_matrix(n1, device), tables.block_twiddle(n1, n2, device), tables.dft_matrix(n2, device),
+        tables.shifted_dft_matrix(n1, device), tables.ordered_block_twiddle(n1, n2, device),
+        tables.whole_dft_matrix(n2, device, left=False),
         *x.strides("u", "in_gate", "out_gate", "out"),
         x.length, blocks, steps, B * blocks, 0,
         N1=n1, N2=n2, HISTORY=plan.history, UNIT=x.unit, **x.gates, **x.skips, **_block_options(n2, plan.history),
@@ -136,19 +137,20 @@ def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
 def _block_options(n2: int, history: int) -> dict[str, int]:
     """What to hold in registers, by measurement (H200, ps a sample, gated float16).
 
-    Tables: 64 x 16 3.6 against 5.1 without, 64 x 32 3.9 against 4.5, 64 x 64 4.25 against 4.6; beside the block before
-    there is no room for them. The next block: 64 x 32 3.1 against 3.55; 64 x 16 and 64 x 64 gained nothing. Fewer
-    registers, for a third program: 64 x 64 with the block before 5.8 against 5.95.
+    64 x 16: tables 3.65. 64 x 32: tables and the next block, in few enough registers for three programs, 3.1; two
+    programs, or no next block, 3.75. 64 x 64: three programs without tables 4.1, two with them 4.25. 64 x 64 with the
+    block before: two programs 5.15, three 5.35, two with the next block 5.6.
     """
-    options = {"KEEP": int(history == 0), "AHEAD": int(history == 0 and n2 == 32)}
-    return options | ({"maxnreg": 168} if history and n2 == 64 else {})
+    options = {"KEEP": int(history == 0 and n2 < 64), "AHEAD": int(history == 0 and n2 == 32)}
+    return options | ({"maxnreg": 168} if history == 0 and n2 > 16 else {})
 
 
 def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
-    B, H, _ = x.u.shape
-    group = max(1, min(H, PLANE_BYTES // (B * plan.n * 4)))
+    B, H, L = x.u.shape
+    each = B * triton.cdiv(L, plan.n) * plan.n
+    group = max(1, min(H, PLANE_BYTES // (each * 4)))
     skip = x.skip / scale if x.skips["SKIP"] else scale
-    planes = torch.empty(2, group * B * plan.n, dtype=torch.float16, device=x.u.device)
+    planes = torch.empty(2, group * each, dtype=torch.float16, device=x.u.device)
     for first in range(0, H, group):
         _pass_through(x, plan, data, scale, skip, planes, first, min(group, H - first))
 
@@ -163,6 +165,9 @@ class OuterTiles:
         pack = packed(self.n1)
         self.steps = portion(triton.cdiv(rows, pack), self.m // width)
         self.grid = (self.m // width, triton.cdiv(rows, pack * self.steps))
+        self.warps = 8 if tile(self.n1) > LARGEST_OUTER else 4
+        # Of the transform forth, for 3 or 2 programs on a multiprocessor.
+        self.registers = 128 if self.warps == 8 else 168
         self.shape = {"T1": tile(self.n1), "C": width, "PACK": pack}
         self._constants = (tile(self.n1), width, tables.SHIFT)
         self._device = device
@@ -177,35 +182,45 @@ def _pass_through(
     x: Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor, planes: Tensor, first: int, channels: int
 ) -> None:
     """One group of channels, forth and back."""
-    B = x.u.shape[0]
+    chunks = triton.cdiv(x.u.shape[-1], plan.n)
+    B = x.u.shape[0] * chunks
     rows = B * channels
-    inner = plan.factors[-2:]
-    stretches = plan.n // prod(inner)
-    device = x.u.device
-    outer = OuterTiles(plan, rows, device)
-    sizes = (B, first, x.length, outer.n1, outer.m, rows, outer.steps)
+    outer = OuterTiles(plan, rows, x.u.device)
+    sizes = (B, first, x.length, outer.n1, outer.m, rows, outer.steps, chunks)
     outer_forward_kernel[outer.grid](
         x.u, x.in_gate, planes[0], planes[1], outer.matrices(inverse=False), outer.twiddle, scale,
         *x.strides("u", "in_gate"), *sizes,
-        **outer.shape, UNIT=x.unit, IN_GATED=x.gates["IN_GATED"], SCALED=False, num_warps=4, maxnreg=168,
+        **outer.shape, UNIT=x.unit, IN_GATED=x.gates["IN_GATED"], SCALED=False,
+        HISTORY=plan.history > 0,
+        num_warps=outer.warps, maxnreg=outer.registers,
     )  # fmt: skip
+    _convolve_rows(planes, plan, data, skip if x.skips["SKIP"] else None, B, first, rows)
+    outer_inverse_kernel[outer.grid](
+        planes[0], planes[1], x.out_gate, x.out, x.u, x.out, scale, outer.matrices(inverse=True), outer.twiddle,
+        *x.strides("out_gate", "out", "u"), *sizes,
+        **outer.shape, UNIT=x.unit, OUT_GATED=x.gates["OUT_GATED"], SECOND=False, num_warps=outer.warps,
+    )  # fmt: skip
+
+
+def _convolve_rows(
+    planes: Tensor, plan: Plan, data: Tensor, skip: Tensor | None, batch: int, first: int, rows: int
+) -> None:
+    """All that happens to planes (2, ...) of `rows` signals, in place, between the outermost transforms."""
+    inner = plan.factors[-2:]
+    stretches = plan.n // prod(inner)
+    device = planes.device
     if len(plan.factors) == 4:
         middle(planes, plan, rows, inverse=False)
     work = rows * stretches
     share = portion(work, 1)
     inner_kernel[(triton.cdiv(work, share),)](
-        planes[0], planes[1], data, skip,
-        tables.dft_matrix(inner[0], device), tables.dft_matrix(inner[1], device), tables.inner_twiddle(*inner, device),
-        B, first, stretches, share, work,
-        N1=inner[0], N2=inner[1], GAIN=GAIN, **x.skips, num_warps=4,
+        planes, data, data if skip is None else skip,
+        tables.whole_dft_matrix(inner[0], device, left=True), tables.whole_dft_matrix(inner[1], device, left=False),
+        tables.inner_twiddle(*inner, device), planes.stride(0), batch, first, stretches, share, work,
+        N1=inner[0], N2=inner[1], GAIN=GAIN, SKIP=skip is not None, num_warps=4,
     )  # fmt: skip
     if len(plan.factors) == 4:
         middle(planes, plan, rows, inverse=True)
-    outer_inverse_kernel[outer.grid](
-        planes[0], planes[1], x.out_gate, x.out, x.u, x.out, scale, outer.matrices(inverse=True), outer.twiddle,
-        *x.strides("out_gate", "out", "u"), *sizes,
-        **outer.shape, UNIT=x.unit, OUT_GATED=x.gates["OUT_GATED"], SECOND=False, num_warps=4,
-    )  # fmt: skip
 
 
 def middle(planes: Tensor, plan: Plan, rows: int, *, inverse: bool) -> None:
@@ -227,7 +242,7 @@ def middle(planes: Tensor, plan: Plan, rows: int, *, inverse: bool) -> None:
 
 def columns(rows: int) -> int:
     """Columns of an outer tile of some rows; of 32 to 512, these were fastest (H200)."""
-    return 64 if rows > 16 else 128
+    return 32 if rows > LARGEST_OUTER else 64 if rows > 16 else 128
 
 
 def portion(work: int, programs: int) -> int:

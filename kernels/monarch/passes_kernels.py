@@ -15,10 +15,13 @@ from genoconv.kernels.monarch.pieces import (
     left_product,
     load_gated,
     load_scaled,
+    load_spectrum,
     multiply,
     multiply_conjugate,
-    right_product,
+    stack,
     store_gated,
+    whole_left_product,
+    whole_right_product,
 )
 
 
@@ -44,15 +47,18 @@ def _rows(step, o_j, N1, SIGNALS, PACK: tl.constexpr):
 def outer_forward_kernel(
     u_ptr, in_gate_ptr, real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr, factor_ptr,
     u_b, u_h, i_b, i_h,
-    B, H0, L, N1, M, SIGNALS, STEPS,
+    B, H0, L, N1, M, SIGNALS, STEPS, CHUNKS,
     T1: tl.constexpr, C: tl.constexpr, PACK: tl.constexpr, UNIT: tl.constexpr, IN_GATED: tl.constexpr,
-    SCALED: tl.constexpr,
+    SCALED: tl.constexpr, HISTORY: tl.constexpr,
 ):  # fmt: skip
     """Real signals into planes: C columns of PACK signals at a time, STEPS times.
 
     The transform over the N1 rows is one product with a (T1, T1) matrix, whose rows carry the twiddle of the first of
     the C columns; the rest of the twiddle is the same for all column tiles. SCALED multiplies each channel by its
     factor, (H,), before it is rounded to float16.
+
+    Signals may be chunks of N1 * M samples: B is then rows of the batch times CHUNKS. With HISTORY the imaginary part
+    of each is minus the chunk before: what that one adds to this one's result, it adds by itself.
     """
     i_a = tl.program_id(0)
     i_r = tl.program_id(1)
@@ -69,17 +75,23 @@ def outer_forward_kernel(
         o_x = n1 * M + i_a * C + o_c[None, :]
         o_z = signal.to(tl.int64) * N1 * M + o_x
         m_z = there & (o_c[None, :] >= 0)
-        m_x = m_z & (o_x < L * UNIT)
-        b = (signal % B).to(tl.int64)
+        b = ((signal % B) // CHUNKS).to(tl.int64)
         h = (H0 + signal // B).to(tl.int64)
-        o_u = (b * u_b + h * u_h) * UNIT + o_x
-        o_in = (b * i_b + h * i_h) * UNIT + o_x
+        o_t = (signal % B) % CHUNKS * N1 * M + o_x
+        m_x = m_z & (o_t < L * UNIT)
+        o_u = (b * u_b + h * u_h) * UNIT + o_t
+        o_in = (b * i_b + h * i_h) * UNIT + o_t
         if SCALED:
             factor = tl.load(factor_ptr + tl.where(there, h, 0))
             x = load_scaled(u_ptr, in_gate_ptr, o_u, o_in, m_x, factor, IN_GATED)
         else:
             x = load_gated(u_ptr, in_gate_ptr, o_u, o_in, m_x, IN_GATED)
-        zr, zi = multiply(tl.dot(ar, x), tl.dot(ai, x), wr, wi)
+        if HISTORY:
+            m_p = m_z & (o_t >= N1 * M)
+            p = load_gated(u_ptr, in_gate_ptr, o_u - N1 * M, o_in - N1 * M, m_p, IN_GATED)
+            zr, zi = multiply(tl.dot(ai, p, tl.dot(ar, x)), tl.dot(ar, -p, tl.dot(ai, x)), wr, wi)
+        else:
+            zr, zi = multiply(tl.dot(ar, x), tl.dot(ai, x), wr, wi)
         tl.store(real_ptr + o_z, zr.to(tl.float16), mask=m_z)
         tl.store(imaginary_ptr + o_z, zi.to(tl.float16), mask=m_z)
 
@@ -127,64 +139,64 @@ def _stretch(t, B, NJ):
 
 @triton.jit
 def inner_kernel(
-    real_ptr, imaginary_ptr, spectrum_ptr, skip_ptr, left_ptr, right_ptr, twiddle_ptr,
-    B, H0, NJ, STEPS, TOTAL,
+    planes_ptr, spectrum_ptr, skip_ptr, left_ptr, right_ptr, twiddle_ptr,
+    PLANE, B, H0, NJ, STEPS, TOTAL,
     N1: tl.constexpr, N2: tl.constexpr, GAIN: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
-    """Planes into planes, in place: every stretch of N1 * N2 values convolved circularly by its part of the spectrum.
+    """Planes (2, PLANE) into planes, in place: every stretch of N1 * N2 values convolved with its part of the spectrum.
 
     Stretch j (of NJ) of all B rows of a channel are done one after the other, while their spectrum is in the cache. The
     spectrum is larger by GAIN than the results are meant to be; skip_ptr (H,) is in the units of the results.
+
+    Complex products are single products of stacked parts, as each one is waited for; and the way back is the conjugate
+    of the way forth, so that it takes the same matrices, as these take room.
     """
     P: tl.constexpr = N1 * N2
     i_c = tl.program_id(0)
     o_1 = tl.arange(0, N1)
     o_2 = tl.arange(0, N2)
+    o_11 = tl.arange(0, 2 * N1)
+    o_22 = tl.arange(0, 2 * N2)
     o_p = o_1[:, None] * N2 + o_2[None, :]
-    o_f1 = o_1[:, None] * N1 + o_1[None, :]
-    o_f2 = o_2[:, None] * N2 + o_2[None, :]
-    c1 = tl.load(left_ptr + o_f1)
-    s1 = tl.load(left_ptr + N1 * N1 + o_f1)
-    m1 = tl.load(left_ptr + 2 * N1 * N1 + o_f1)
-    c2 = tl.load(right_ptr + o_f2)
-    s2 = tl.load(right_ptr + N2 * N2 + o_f2)
-    m2 = tl.load(right_ptr + 2 * N2 * N2 + o_f2)
+    imaginary = PLANE.to(tl.int64)
+    o_x = (o_11[:, None] // N1) * imaginary + (o_11[:, None] % N1) * N2 + o_2[None, :]
+    left = tl.load(left_ptr + o_11[:, None] * (2 * N1) + o_11[None, :])
+    right = tl.load(right_ptr + o_22[:, None] * (2 * N2) + o_22[None, :])
     tr = tl.load(twiddle_ptr + o_p)
     ti = tl.load(twiddle_ptr + P + o_p)
     first = i_c * STEPS
-    o_next = _stretch(first, B, NJ) * P + o_p
-    next_r = tl.load(real_ptr + o_next)
-    next_i = tl.load(imaginary_ptr + o_next)
+    next_z = planes_ptr + _stretch(first, B, NJ) * P
+    next_x = tl.load(next_z + o_x)
     for step in tl.range(0, tl.minimum(STEPS, TOTAL - first), num_stages=1):
         t = first + step
         hj = t // B
         h = hj // NJ
-        o_z = o_next
-        ar, ai = left_product(c1, s1, m1, next_r, next_i)
+        p_z = next_z
+        ar, ai = whole_left_product(left, next_x, N1, N2)
         # The next stretch is on its way while this one is worked on (4.4 against 4.9 ps a sample at 64 x 32, H200).
-        o_next = _stretch(tl.minimum(t + 1, TOTAL - 1), B, NJ) * P + o_p
-        next_r = tl.load(real_ptr + o_next)
-        next_i = tl.load(imaginary_ptr + o_next)
+        next_z = planes_ptr + _stretch(tl.minimum(t + 1, TOTAL - 1), B, NJ) * P
+        next_x = tl.load(next_z + o_x)
         br, bi = multiply(ar, ai, tr, ti)
-        ur, ui = right_product(br, bi, c2, s2, m2)
-        o_k = ((H0 + h).to(tl.int64) * NJ + hj % NJ) * 2 * P + o_p
-        kr = tl.load(spectrum_ptr + o_k).to(tl.float32) * (1.0 / GAIN)
-        ki = tl.load(spectrum_ptr + P + o_k).to(tl.float32) * (1.0 / GAIN)
+        ur, ui = whole_right_product(br, bi, right, N1, N2)
+        kr, ki = load_spectrum(spectrum_ptr + ((H0 + h).to(tl.int64) * NJ + hj % NJ) * 2 * P, N1, N2)
+        kr = kr.to(tl.float32) * (1.0 / GAIN)
+        ki = ki.to(tl.float32) * (-1.0 / GAIN)
         if SKIP:
             kr += tl.load(skip_ptr + H0 + h)
-        dr, di = multiply(ur, ui, kr, ki)
-        er, ei = right_product(dr, di, c2, m2, s2)
-        gr, gi = multiply_conjugate(er, ei, tr, ti)
-        zr, zi = left_product(c1, m1, s1, gr, gi)
-        tl.store(real_ptr + o_z, zr.to(tl.float16))
-        tl.store(imaginary_ptr + o_z, zi.to(tl.float16))
+        # From here on conjugates.
+        dr, di = multiply_conjugate(kr, ki, ur, ui)
+        er, ei = whole_right_product(dr, di, right, N1, N2)
+        gr, gi = multiply(er, ei, tr, ti)
+        zr, zi = whole_left_product(left, stack(gr, gi, N1, N2), N1, N2)
+        tl.store(p_z + o_p, zr.to(tl.float16))
+        tl.store(p_z + imaginary + o_p, -zi.to(tl.float16))
 
 
 @triton.jit
 def outer_inverse_kernel(
     real_ptr, imaginary_ptr, out_gate_ptr, y_ptr, second_gate_ptr, second_ptr, scale_ptr, matrix_ptr, twiddle_ptr,
     o_b, o_h, y_b, y_h, s_b, s_h,
-    B, H0, L, N1, M, SIGNALS, STEPS,
+    B, H0, L, N1, M, SIGNALS, STEPS, CHUNKS,
     T1: tl.constexpr, C: tl.constexpr, PACK: tl.constexpr, UNIT: tl.constexpr, OUT_GATED: tl.constexpr,
     SECOND: tl.constexpr,
 ):  # fmt: skip
@@ -212,15 +224,16 @@ def outer_inverse_kernel(
         gr, gi = multiply_conjugate(zr.to(tl.float32), zi.to(tl.float32), wr, wi)
         y = tl.dot(ar, gr.to(tl.float16))
         y = tl.dot(am, gi.to(tl.float16), y)
-        b = (signal % B).to(tl.int64)
+        b = ((signal % B) // CHUNKS).to(tl.int64)
         h = (H0 + signal // B).to(tl.int64)
         if PACK == 1:
             y *= tl.load(scale_ptr + h)
         else:
             y *= tl.load(scale_ptr + tl.where(there, h, 0))
-        o_y = (b * y_b + h * y_h) * UNIT + o_x
-        o_out = (b * o_b + h * o_h) * UNIT + o_x
-        m_y = m_z & (o_x < L * UNIT)
+        o_t = (signal % B) % CHUNKS * N1 * M + o_x
+        o_y = (b * y_b + h * y_h) * UNIT + o_t
+        o_out = (b * o_b + h * o_h) * UNIT + o_t
+        m_y = m_z & (o_t < L * UNIT)
         store_gated(y, y_ptr, out_gate_ptr, o_y, o_out, m_y, OUT_GATED)
         if SECOND:
-            store_gated(y, second_ptr, second_gate_ptr, o_y, (b * s_b + h * s_h) * UNIT + o_x, m_y, True)
+            store_gated(y, second_ptr, second_gate_ptr, o_y, (b * s_b + h * s_h) * UNIT + o_t, m_y, True)

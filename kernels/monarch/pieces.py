@@ -38,6 +38,54 @@ def left_product(c, s, m, ar, ai):
 
 
 @triton.jit
+def real_left_product(f, x, N1: tl.constexpr, N2: tl.constexpr):
+    """(c + i s) @ x of real x, with f = [c; s]: one product, which is waited for once."""
+    return tl.split(tl.permute(tl.reshape(tl.dot(f, x), (2, N1, N2)), (1, 2, 0)))
+
+
+@triton.jit
+def whole_left_product(f, x, N1: tl.constexpr, N2: tl.constexpr):
+    """(c + i s) @ (a + i b), with f = [[c, -s], [s, c]] and x = [a; b]."""
+    return real_left_product(f, x, N1, N2)
+
+
+@triton.jit
+def whole_right_product(ar, ai, f, N1: tl.constexpr, N2: tl.constexpr):
+    """(ar + i ai) @ (c + i s), with f = [[c, s], [-s, c]]."""
+    a = tl.reshape(tl.permute(tl.join(ar.to(tl.float16), ai.to(tl.float16)), (0, 2, 1)), (N1, 2 * N2))
+    return tl.split(tl.permute(tl.reshape(tl.dot(a, f), (N1, 2, N2)), (0, 2, 1)))
+
+
+@triton.jit
+def stack(ar, ai, N1: tl.constexpr, N2: tl.constexpr):
+    """[ar; ai], float16."""
+    return tl.reshape(tl.permute(tl.join(ar.to(tl.float16), ai.to(tl.float16)), (2, 0, 1)), (2 * N1, N2))
+
+
+@triton.jit
+def spectrum_place(row, column):
+    """Where value (row, column) of a tile of spectrum is stored: in the order in which threads hold products of tiles.
+
+    Bits of the row: two of the warp, one of the register, three of the thread. Bits of the column: the rest of the
+    register's, two of the thread, one of the register. Then each thread reads its own 8 values from one place.
+    """
+    thread = (row % 8) * 4 + (column // 2) % 4
+    register = (column // 8) % 2 * 4 + (row // 8) % 2 * 2 + column % 2
+    return (column // 16) * 1024 + (row // 16) * 256 + thread * 8 + register
+
+
+@triton.jit
+def load_spectrum(p, N1: tl.constexpr, N2: tl.constexpr):
+    """Real and imaginary part of a tile (64, N2) of spectrum, float16: no exchange between threads."""
+    tl.static_assert(N1 == 64)
+    o = tl.arange(0, N1 * N2)
+    k = tl.reshape(tl.load(p + o), (N2 // 16, 4, 8, 4, 2, 2, 2))
+    real = tl.reshape(tl.permute(k, (1, 5, 2, 0, 4, 3, 6)), (N1, N2))
+    k = tl.reshape(tl.load(p + N1 * N2 + o), (N2 // 16, 4, 8, 4, 2, 2, 2))
+    return real, tl.reshape(tl.permute(k, (1, 5, 2, 0, 4, 3, 6)), (N1, N2))
+
+
+@triton.jit
 def gated(u, gate, GATED: tl.constexpr):
     """Signal times gate (or signal alone) as float16."""
     if GATED:

@@ -18,7 +18,8 @@ Method = Literal["direct", "blocks", "passes"]
 ROWS = ((64, 32), (64, 64))
 # Two factors of a block. The first is 64, the height of a tensor core's tile; the second sets the length.
 BLOCKS = ((64, 16), (64, 32), (64, 64))
-LARGEST_OUTER = 64
+# Rows of an outer transform, alone and where there are two.
+LARGEST_SINGLE, LARGEST_OUTER = 128, 64
 LONGEST = LARGEST_OUTER**2 * 4096
 LONGEST_DIRECT = 2048
 # One block before: with more, float16 sums of spectra that cancel cost accuracy (1.4e-3 with three, smooth filters).
@@ -36,7 +37,7 @@ class Plan:
     Attributes:
         method: The kernels to use.
         factors: Factors of one transform, outermost first; their product is its length. None for "direct".
-        history: For "blocks": 1 if a block needs the one before, else 0.
+        history: 1 if signals come in blocks (or, for "passes", in chunks) each of which needs the one before, else 0.
     """
 
     method: Method
@@ -65,6 +66,7 @@ class Rates:
         outer: Forward and inverse pass over real signals together, by height of the tile.
         middle: Forward and inverse pass over planes together, by height of the tile.
         inner: Convolutions of the rows, by their length.
+        before: For reading the chunk before, in several passes (for the H200 an upper estimate, not measured).
         launch: Nanoseconds for each launch.
         programs: Programs it takes to fill the GPU.
     """
@@ -76,19 +78,21 @@ class Rates:
     outer: dict[int, float]
     middle: dict[int, float]
     inner: dict[int, float]
+    before: float
     launch: float
     programs: int
 
 
-# Measured by `genoconv bench conv` and its forerunners (PyTorch 2.11, Triton 3.6; device copy 4.13 TB/s).
+# Measured kernel by kernel in gated convolutions of 200 million samples (PyTorch 2.11, Triton 3.6; copy 4.1 TB/s).
 H200 = Rates(
     device="NVIDIA H200",
     direct=(2.3, 0.0038),
-    blocks={1024: 3.65, 2048: 3.15, 4096: 4.25},
-    history={1024: 2.5, 2048: 1.8, 4096: 1.6},
-    outer={16: 4.35, 32: 5.0, 64: 5.3},
+    blocks={1024: 3.65, 2048: 3.1, 4096: 4.1},
+    history={1024: 2.5, 2048: 1.85, 4096: 1.05},
+    outer={16: 4.2, 32: 4.7, 64: 4.9, 128: 6.2},
     middle={16: 4.4, 32: 5.2, 64: 5.75},
-    inner={2048: 4.45, 4096: 4.95},
+    inner={2048: 4.05, 4096: 4.18},
+    before=2.0,
     launch=6000.0,
     programs=264,
 )
@@ -132,17 +136,28 @@ def candidates(length: int, taps: int) -> Iterator[Plan]:
     for inner in ROWS:
         for outer in _outer(ceil(length / prod(inner))):
             yield Plan("passes", (*outer, *inner))
+        for rows in _chunks(ceil(length / prod(inner)), ceil(taps / prod(inner))):
+            yield Plan("passes", (rows, *inner), 1)
 
 
 def _outer(rows: int) -> Iterator[tuple[int, ...]]:
     """One outer factor for so many rows, or two."""
-    if 1 < rows <= LARGEST_OUTER:
+    if 1 < rows <= LARGEST_SINGLE:
         yield (rows,)
     if rows > LARGEST_OUTER:
         for second in range(2, LARGEST_OUTER + 1):
             first = ceil(rows / second)
             if 2 <= first <= LARGEST_OUTER and first * second * 8 <= rows * 9:
                 yield (first, second)
+
+
+def _chunks(rows: int, least: int) -> list[int]:
+    """Heights of chunks, of at least so many rows, in which so many rows come; one for each height of tile.
+
+    Two tiles of 128 rows would not fit into the shared memory of every GPU.
+    """
+    heights = (ceil(rows / ceil(rows / most)) for most in (16, 32, 64) if most < rows)
+    return sorted({height for height in heights if height >= least})
 
 
 def cost(plan: Plan, batch: int, channels: int, length: int, taps: int, rates: Rates | None = None) -> float:
@@ -164,6 +179,9 @@ def cost(plan: Plan, batch: int, channels: int, length: int, taps: int, rates: R
     if len(plan.factors) == 4:
         passes += rates.middle[tile(plan.factors[1])]
     launches = 2 * len(plan.factors) - 3
+    if plan.history:
+        rows *= ceil(length / plan.n)
+        passes += rates.before
     return rows * plan.n * passes / 1e3 / _share(rows * plan.n // row, rates) + launches * rates.launch
 
 

@@ -28,7 +28,7 @@ def decimate_kernel(
     o_w = i_w * W + tl.arange(0, W)
     o_k = tl.arange(0, LOW)
     b_low = tl.zeros((W, LOW), dtype=tl.float32)
-    for k in tl.static_range(0, WINDOW, LOW):
+    for k in tl.range(0, WINDOW, LOW, num_stages=3):
         o_x = o_w[:, None] * STRIDE + (k - LEFT) + o_k[None, :]
         mask = (o_x >= 0) & (o_x < L * UNIT)
         x = load_gated(u_ptr, in_gate_ptr, u_row + o_x, in_row + o_x, mask, IN_GATED)
@@ -60,7 +60,7 @@ def interpolate_kernel(
     o_c = tl.arange(0, LOW)
     o_low = AHEAD + o_w[:, None] * LOW + o_s[None, :]
     b_low = tl.load(low_ptr + low_row + o_low, mask=o_low < WINDOWS * LOW, other=0.0)
-    for c in tl.static_range(0, STRIDE, LOW):
+    for c in tl.range(0, STRIDE, LOW, num_stages=2):
         b_y = tl.dot(b_low, tl.load(matrix_ptr + o_s[:, None] * STRIDE + c + o_c[None, :]))
         o_x = o_w[:, None] * STRIDE + c + o_c[None, :]
         mask = o_x < L * UNIT

@@ -38,6 +38,14 @@ def dft_matrix(n: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+def whole_dft_matrix(n: int, device: torch.device, *, left: bool) -> Tensor:
+    """The plain DFT c + i s as reals, (2 n, 2 n) float16: [[c, -s], [s, c]] or, from the right, [[c, s], [-s, c]]."""
+    c, s, m = dft_matrix(n, device)
+    rows = ((c, m), (s, c)) if left else ((c, s), (m, c))
+    return torch.cat([torch.cat(row, 1) for row in rows]).contiguous()
+
+
+@lru_cache(maxsize=32)
 def shifted_dft_matrix(n: int, device: torch.device) -> Tensor:
     """The DFT over n values shifted by a quarter in both indices, (3, n, n) float16; symmetric."""
     j = _count(n, device) - SHIFT
@@ -49,6 +57,13 @@ def block_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
     """Between the factors of a quarter-shifted transform, (2, n1, n2); also mends the shift in time of the first."""
     j = _count(n1, device)[:, None] - SHIFT
     return _planes(turns(j * (SHIFT / n1 + _count(n2, device) / (n1 * n2))), at=0, matrix=False)
+
+
+@lru_cache(maxsize=32)
+def ordered_block_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
+    """The same in the order of spectra (see `pieces.spectrum_place`), (2, n1 n2)."""
+    bits = block_twiddle(n1, n2, device).view(2, n1 // 16, 2, 8, n2 // 16, 2, 4, 2)
+    return bits.permute(0, 4, 1, 3, 6, 5, 2, 7).reshape(2, n1 * n2)
 
 
 @lru_cache(maxsize=32)

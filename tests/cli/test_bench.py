@@ -57,6 +57,12 @@ def test_gradients(genoconv: Any) -> None:
     assert "rfft" in done.out
 
 
+def test_shape_asked_for(genoconv: Any) -> None:
+    done = genoconv("bench", "conv", "--device", "cpu", "--lengths", "70", "--batch", "3", "--channels", "5")
+    assert done.code == 0
+    assert done.out.splitlines()[1].split()[:3] == ["70", "3", "5"]
+
+
 def test_sparse_beside_dense(genoconv: Any) -> None:
     done = genoconv("bench", "conv", "--device", "cpu", "--lengths", "5000", "--frequency-sparsity", "0.75")
     assert done.code == 0

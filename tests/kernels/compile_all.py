@@ -11,7 +11,8 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from genoconv.kernels.monarch import backward, exact, filters, launch
+from genoconv.kernels import sparsity
+from genoconv.kernels.monarch import backward, exact, filters, launch, resample
 from genoconv.kernels.monarch.plan import Plan
 
 
@@ -44,7 +45,23 @@ def compile_only(kernel: Any, grid: Any) -> Any:
 def forward(plan: Plan, L: int, dtype: torch.dtype) -> None:
     """The convolution with everything."""
     u, gate, taps, skip = torch.zeros(2, 3, L, dtype=dtype), torch.zeros(2, 3, L), torch.zeros(3, L), torch.zeros(3)
-    launch.convolve(u, plan, L, *filters.prepare(taps, plan), skip, gate.to(dtype), gate.to(dtype), u.clone())
+    launch.convolve(
+        u,
+        plan,
+        min(L, plan.n),
+        *filters.prepare(taps[:, : plan.n], plan),
+        skip,
+        gate.to(dtype),
+        gate.to(dtype),
+        u.clone(),
+    )
+
+
+def sparse(plan: Plan, L: int) -> None:
+    """The convolution with low frequencies only."""
+    band = sparsity.band_for(0.25)
+    u, gate, taps, skip = torch.zeros(2, 3, L).half(), torch.zeros(2, 3, L).half(), torch.zeros(3, 900), torch.zeros(3)
+    resample.convolve(u, band, plan, 900, *filters.prepare(taps, plan), skip, gate, gate, u.clone())
 
 
 def gradients(plan: Plan, L: int, dtype: torch.dtype) -> None:
@@ -66,6 +83,10 @@ JITFunction.__getitem__ = compile_only
 forward(Plan("direct"), 200, torch.float16)
 forward(Plan("blocks", (64, 32), 1), 4001, torch.bfloat16)
 forward(Plan("passes", (17, 2, 64, 32)), 70_000, torch.float16)
+forward(Plan("blocks", (64, 64)), 4000, torch.float16)
+forward(Plan("passes", (65, 64, 64)), 266_000, torch.float16)
+forward(Plan("passes", (33, 64, 32), 1), 69_000, torch.float16)
+sparse(Plan("blocks", (64, 16)), 3000)
 gradients(Plan("blocks", (64, 16)), 1000, torch.bfloat16)
 gradients(Plan("passes", (17, 2, 64, 32)), 69_600, torch.bfloat16)
 float32(Plan("blocks", (64, 16)), 1000, gated=False)

@@ -14,7 +14,10 @@ def test_every_length_has_plans_that_hold_it(length: int, taps: int) -> None:
     plans = list(candidates(length, taps))
     assert choose(2, 3, length, taps) in plans
     for plan in plans:
-        if plan.method == "passes":
+        if plan.method == "passes" and plan.history:
+            assert min(taps, length) <= plan.n < length
+            assert -(-length // plan.n) * plan.n <= length * 9 // 8 + 4096
+        elif plan.method == "passes":
             assert plan.n >= length
             assert (
                 plan.n - length < 4096 * plan.factors[0] if len(plan.factors) == 3 else plan.n <= length * 9 // 8 + 4096
@@ -41,6 +44,11 @@ def test_short_filters_are_convolved_directly_and_long_ones_are_not() -> None:
     assert choose(64, 768, 4096, 4096).method == "blocks"
     assert choose(1, 256, 1_000_000, 4096).method == "blocks"
     assert choose(1, 256, 1_000_000, 1_000_000).method == "passes"
+
+
+def test_long_signals_with_shorter_filters_come_in_chunks() -> None:
+    assert choose(1, 16, 4_194_304, 65_536).history == 1
+    assert choose(1, 16, 4_194_304, 2_000_000).history == 0
 
 
 def test_cost_grows_with_the_work() -> None:
