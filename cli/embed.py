@@ -240,15 +240,15 @@ def embed(
         if not dry_run:
             check_outputs(target, settings, overwrite=force)
         told.job = job = prepare(fasta, settings, shard=mine, tell=None if quiet else tell)
+        table = None
         if dry_run:
             print_estimate(job, estimate(job), target)
-            print_failures(job, None)
-            raise typer.Exit(PARTIAL if job.failures else 0)
-        done = already_done(job, target, overwrite=force)
-        told.summary = summary = done or compute(job, target, force=force, restart=restart, quiet=quiet)
-        table = write_failures(target, [asdict(failure) for failure in job.failures])
-    if not quiet:
-        print_summary(job, summary)
+        else:
+            done = already_done(job, target, overwrite=force)
+            told.summary = done or compute(job, target, force=force, restart=restart, quiet=quiet)
+            table = write_failures(target, [asdict(failure) for failure in job.failures])
+    if told.summary is not None and not quiet:
+        print_summary(job, told.summary)
     print_failures(job, table)
     if job.failures:
         raise typer.Exit(PARTIAL)

@@ -85,13 +85,14 @@ def print_summary(job: "Job", summary: "Summary") -> None:
 
 
 def print_failures(job: "Job", table: "Path | None") -> None:
-    """Name the records without a row, and why."""
+    """Name the records without a row, and why; without a table, those that would have none."""
     for failure in job.failures[:FAILURES_SHOWN]:
         tell(f"failed: {failure.where}: {failure.reason}")
     if len(job.failures) > FAILURES_SHOWN:
-        rest = len(job.failures) - FAILURES_SHOWN
-        tell(f"and {rest:,} more; {table} names all of them")
-    if job.failures:
+        tell(f"and {len(job.failures) - FAILURES_SHOWN:,} more")
+    if job.failures and table is None:
+        tell(f"{counted(len(job.failures), 'record')} would have no row")
+    elif job.failures:
         tell(f"{counted(len(job.failures), 'record')} failed, listed in {table}; the others are complete")
 
 

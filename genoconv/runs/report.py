@@ -105,6 +105,8 @@ class RunReport:
             return 4, "the machine ran out of memory"
         if error is not None:
             return UNEXPECTED, f"{type(error).__name__}: {error}"
+        if self.job is not None and self.summary is None:
+            return PARTIAL if self.job.failures else 0, "a dry run: nothing was computed"
         if self.job is not None and self.job.failures:
             return PARTIAL, f"{len(self.job.failures)} records failed, the others are complete"
         return 0, "complete"

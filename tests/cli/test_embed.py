@@ -258,6 +258,19 @@ def test_dry_run_predicts_and_writes_nothing(genoconv: Command, fasta: Path, tmp
     assert not out.exists()
 
 
+def test_a_dry_run_tells_and_reports_what_would_fail(genoconv: Command, tmp_path: Path) -> None:
+    (tmp_path / "mixed.fa").write_text(">good\nACGT\n" + "".join(f">bad{index}\n" for index in range(25)))
+    arguments = ("embed", tmp_path / "mixed.fa", "-o", tmp_path / "out.h5", "--dry-run")
+    finished = genoconv(*arguments, "--report", tmp_path / "run.json")
+    assert finished.code == 3
+    assert "and 5 more" in finished.err
+    assert "25 records would have no row" in finished.err
+    assert "None" not in finished.err
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert (told["exit_code"], told["exit_reason"]) == (3, "a dry run: nothing was computed")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mixed.fa", "run.json"]
+
+
 def test_half_precision_storage(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
     for dtype in ("f4", "f2"):
         assert genoconv("embed", fasta, "-o", tmp_path / f"{dtype}.h5", "--dtype", dtype).code == 0
