@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from genoconv.model.workers import Workers
+
 STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Of the regularisation; the one that is used is chosen on training records."""
 
@@ -40,9 +42,16 @@ def predict(features: Tensor, labels: Tensor, train: Tensor, *, strengths: tuple
     """
     p, S, K = min(features.shape), len(strengths), int(labels.max()) + 1
     size = 4 * (2 * features.numel() + 2 * S * p * p + 3 * len(labels) * S * K)
-    step = max(1, ROOM_BYTES[features.device.type] // size)
-    parts = (train[first : first + step] for first in range(0, len(train), step))
-    return torch.cat([_predict(features, labels, part, strengths, K) for part in parts])
+    found: dict[int, Tensor] = {}
+    with Workers(features.device) as workers:
+        most = ROOM_BYTES[features.device.type] // (size * workers.count)
+        step = max(1, min(most, -(-len(train) // workers.count)))
+
+        def fit(first: int) -> None:
+            found[first] = _predict(features, labels, train[first : first + step], strengths, K)
+
+        workers.each(fit, range(0, len(train), step))
+    return torch.cat([found[first] for first in sorted(found)])
 
 
 def _predict(features: Tensor, labels: Tensor, train: Tensor, strengths: tuple[float, ...], K: int) -> Tensor:

@@ -73,6 +73,12 @@ def evaluate(
         learnt, tested = read_labelled(task.file, task.columns), None
         if task.test is not None:
             tested = read_labelled(task.test, task.columns)
+            known = set(learnt.sequences)
+            shared = sum(sequence in known for sequence in tested.sequences)
+            if shared:
+                tell(
+                    f"{task.name}: {shared} of {len(tested)} test sequences are, letter for letter, in {task.file.name}"
+                )
         if task.method == "perplexity":
             yield from _perplexities(task, learnt, subjects)
         else:

@@ -60,9 +60,14 @@ def test_a_test_file_is_judged_by_what_the_other_taught(table: Path, tmp_path: P
     for name, part in (("train.tsv", lines[:80]), ("test.tsv", lines[80:])):
         (tmp_path / name).write_text("\n".join([header, *part]) + "\n")
     task = Task(name="sites", file=tmp_path / "train.tsv", test=tmp_path / "test.tsv", one_hot=1, method="nearest")
-    rows = by_features(list(evaluate([task], [], CPU)))
+    told: list[str] = []
+    rows = by_features(list(evaluate([task], [], CPU, tell=told.append)))
     assert rows["one-hot of 1 bases"].value == 1
     assert rows["3-mers of both strands"].records == 40
+    assert not any("letter for letter" in line for line in told)
+    (tmp_path / "test.tsv").write_text("\n".join([header, *lines[78:]]) + "\n")
+    list(evaluate([task], [], CPU, tell=told.append))
+    assert "sites: 2 of 42 test sequences are, letter for letter, in train.tsv" in told
     (tmp_path / "test.tsv").write_text(f"{header}\nnew\t1\tACGT\n")
     with pytest.raises(InputError, match="'new' is in the test file only"):
         list(evaluate([task], [], CPU))
