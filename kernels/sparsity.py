@@ -85,7 +85,8 @@ def looks_ahead(keep: float) -> int:
 def response(keep: float, n: int, device: torch.device | str = "cpu") -> Tensor:
     """The low-pass that defines what is kept, at the n // 2 + 1 frequencies of rfft: float64, real.
 
-    It falls from 1 to 1e-4 within the last 7% or less of the band, and looks at 112 * ratio samples on either side.
+    It falls from 1 to 1e-4 over 0.045 / ratio of all frequencies, the last of the band, and looks 112 * ratio samples
+    to either side.
     """
     reach = _ringing(band_for(keep))
     if n < 2 * reach + 1:
