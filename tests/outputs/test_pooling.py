@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genoconv.outputs import pooling
-from genoconv.outputs.pooling import POOLS, Pool, pool, pool_site
+from genoconv.outputs.pooling import POOLS, pool, pool_site
 
 EXPECTED = {
     "mean": lambda states: states.double().mean(dim=0).float(),
@@ -34,19 +34,22 @@ def test_a_padded_batch_pools_as_each_record_alone(kind: str, lengths: list[int]
 
 
 @pytest.mark.parametrize("kind", POOLS)
-def test_the_gpu_way_gives_the_same(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    hidden, lengths = torch.randn(5, 40, 3), [40, 1, 17, 16, 39]
+@pytest.mark.parametrize("numbers", [1, 5 * 16 * 3, 1 << 24])
+def test_the_gpu_way_gives_the_same(kind: str, numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, lengths = torch.randn(5, 45, 3), [40, 1, 17, 16, 39]
+    for row, length in enumerate(lengths):
+        hidden[row, length:] = float("nan")
     usual = pool(hidden, lengths, kind)
-    monkeypatch.setattr(pooling, "_by_record", pooling._masked)
-    monkeypatch.setattr(pooling, "CHUNK_POSITIONS", 16)
+    monkeypatch.setattr(pooling, "_by_record", pooling._together)
+    monkeypatch.setattr(pooling, "CHUNK_NUMBERS", numbers)
     assert torch.equal(pool(hidden, lengths, kind), usual)
 
 
-@pytest.mark.parametrize("kind", POOLS)
-def test_pieces_pool_as_the_whole(kind: str) -> None:
-    hidden, lengths = torch.randn(3, 50, 4), torch.tensor([50, 9, 10])
-    pieces = Pool(kind, lengths).add(hidden[:, :10]).add(hidden[:, 10:11]).add(hidden[:, 11:])
-    assert torch.equal(pieces.result(), pool(hidden, lengths, kind))
+def test_pooled_rows_outlive_the_states() -> None:
+    hidden = torch.ones(1, 1, 4)
+    pooled = [pool(hidden, [1], kind) for kind in POOLS]
+    hidden.fill_(7)
+    assert all(bool((rows == 1).all()) for rows in pooled)
 
 
 def test_the_mean_of_a_million_bases_keeps_float32_accuracy() -> None:
@@ -72,7 +75,7 @@ def test_what_does_not_fit_is_refused() -> None:
         pool(hidden, [5, 5], "median")
     with pytest.raises(ValueError, match="no bases"):
         pool(hidden, [5, 0], "mean")
-    with pytest.raises(ValueError, match="5 positions pooled of 6"):
+    with pytest.raises(ValueError, match="5 positions of a record of 6"):
         pool(hidden, [5, 6], "last")
     with pytest.raises(ValueError, match="for 1 records"):
         pool(hidden, [5], "mean")
