@@ -21,13 +21,14 @@ from genoconv.outputs.inspection import read_info
 from genoconv.outputs.parts import Parts, parts_path
 from genoconv.outputs.pooling import SITE
 from genoconv.runs.assembly import assemble
-from genoconv.runs.compute import Done, Unit, failed_fast, make_engine, no_memory, no_site, work
+from genoconv.runs.compute import Done, failed_fast, make_engine, no_memory, no_site, work
 from genoconv.runs.deviation import deviation
 from genoconv.runs.devices import choose_devices, use_threads
 from genoconv.runs.job import EmbedSettings, Failure, Job, Summary, wanted_regions
 from genoconv.runs.memory import fits, unit_budget
 from genoconv.runs.provenance import computes, description, differences
 from genoconv.runs.shards import WHOLE, Shard, deal
+from genoconv.runs.transfers import Unit, batches
 from genoconv.runs.workers import Errand, Team, work_on_all
 
 
@@ -221,7 +222,8 @@ def computed(job: Job, parts: Parts, wanted: Array) -> Generator[Done]:
     """Compute what is wanted of the job, on its one device or on all of them; the results go to the parts."""
     if len(job.devices) == 1:
         writer = parts.writer(0, about=computes(job.engine), interval=job.settings.commit_every)
-        return work(job.engine, units(job, wanted), writer)
+        both = SITE in job.settings.poolings
+        return work(job.engine, batches(units(job, wanted), job.devices[0], both_strands=both), writer)
     team, job.team = job.team or Team(job.devices, job.settings, job.source.path), None
     errand = Errand(int(job.lengths.max(initial=1)), parts.folder)
     return work_on_all(team, errand, units(job, wanted))

@@ -190,7 +190,8 @@ class _Rows:
         source = self.index_of[record.source]
         self.numbers.extend((len(sequence), sequence.count(b"N"), record.start, record.end, source, record.line))
         self.digests += hashlib.sha256(sequence).digest()
-        self.replaced.update(record.replaced)
+        if record.replaced:
+            self.replaced.update(record.replaced)
         self.lowercase += record.lowercase
 
     def finish(self, reader: Reader) -> Scan:

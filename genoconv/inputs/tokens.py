@@ -24,11 +24,9 @@ VOCABULARY = MappingProxyType(
 )
 PAD = VOCABULARY["[PAD]"]
 UNKNOWN = VOCABULARY["[UNK]"]
+_PAD_BYTE = bytes([PAD])
 
-_TABLE = np.full(256, UNKNOWN, dtype=np.uint8)
-for _letter in "ACGTN":
-    _TABLE[ord(_letter)] = VOCABULARY[_letter]
-_TABLE.setflags(write=False)
+_TABLE = bytes(VOCABULARY.get(chr(_byte), UNKNOWN) for _byte in range(256))
 
 
 def encode(sequence: bytes) -> npt.NDArray[np.uint8]:
@@ -40,7 +38,7 @@ def encode(sequence: bytes) -> npt.NDArray[np.uint8]:
     Returns:
         Token ids, (L,) uint8.
     """
-    return _TABLE[np.frombuffer(sequence, dtype=np.uint8)]
+    return np.frombuffer(bytearray(sequence).translate(_TABLE), dtype=np.uint8)
 
 
 def reverse_complement(tokens: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -50,17 +48,16 @@ def reverse_complement(tokens: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.where((flipped >= first) & (flipped <= last), first + last - flipped, flipped).astype(np.uint8)
 
 
-def pad_batch(rows: Sequence[npt.NDArray[np.uint8]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def pad_batch(rows: Sequence[npt.NDArray[np.uint8]]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Stack token ids of different lengths; the model is causal, so pads on the right change no base.
 
     Args:
         rows: B arrays of token ids, each (L_b,).
 
     Returns:
-        Token ids (B, max L_b) int64, filled with PAD on the right; and the lengths (B,) int64.
+        Token ids (B, max L_b) uint8, filled with PAD on the right; and the lengths (B,) int64.
     """
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    ids = np.full((len(rows), int(lengths.max(initial=0))), PAD, dtype=np.int64)  # (B, L)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = row
-    return ids, lengths
+    longest = int(lengths.max(initial=0))
+    padded = b"".join(row.tobytes().ljust(longest, _PAD_BYTE) for row in rows)
+    return np.frombuffer(bytearray(padded), dtype=np.uint8).reshape(len(rows), longest), lengths

@@ -51,7 +51,8 @@ def hidden_states(
 
     Args:
         model: In float32 (or float64), on the device of ids.
-        ids: Token ids, (B, L) int64, padded on the right: what stands behind a position never reaches it.
+        ids: Token ids, (B, L) integers of any type (uint8 travels fastest), padded on the right: what stands behind a
+            position never reaches it.
         layers: Which states: 0 the embedding, i the stream after block i, n_layer + 1 the state after the final norm;
             negative numbers count from the end.
         filter_length: Taps that the long filters are cut to; None keeps all l_max. Beyond l_max there are none.
@@ -79,6 +80,7 @@ def hidden_states(
     kept = Kept(filter_length, frequencies)
     if model.embedding.weight.dtype not in (torch.float32, torch.float64):
         raise ModelError("a model computes in float32: half precision loses the filters' positions")
+    ids = ids.long()
     if precision == "half":
         return half_states(model, ids, wanted, kept)
     return _hidden_states(model, ids, wanted, kept)

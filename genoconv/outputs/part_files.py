@@ -1,13 +1,15 @@
 """Finished rows, in any order -> small part files, each complete, forced to the disk and only then named."""
 
 import json
+import math
 import os
 import struct
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -116,15 +118,22 @@ class PartWriter:
                 self._values.setdefault(key, []).append(values)
                 self._bytes += values.nbytes
 
-    def add_tokens(self, row: int, values: Array) -> None:
-        """Takes the numbers of every base of a record (length, d); on the disk at once, but not yet committed.
+    def add_tokens(self, row: int, length: int, pieces: Iterable[Array]) -> None:
+        """Takes the numbers of every base of a record; on the disk at once, but not yet committed.
 
         A row that is never `add`ed afterwards leaves unused bytes; a row that is taken twice counts as last taken.
+
+        Args:
+            row: The record.
+            length: Its bases.
+            pieces: Their numbers, consecutive (k, d). If the first cannot be made, nothing is lost of the part.
         """
+        rest = iter(pieces)
+        first = next(rest)
         with self._writing():
             self._taken += 1
-            _write_array(self._open(), f"{_token_name(row)}{_ATTEMPT}{self._taken}", values)
-            self._bytes += values.nbytes
+            name = f"{_token_name(row)}{_ATTEMPT}{self._taken}"
+            self._bytes += _write_pieces(self._open(), name, length, chain([first], rest))
 
     def commit_if_due(self, *, following: float) -> None:
         """Commits when the finished rows are many, or would wait too long with the next work.
@@ -210,8 +219,23 @@ def _name_of(info: zipfile.ZipInfo) -> str:
 
 
 def _write_array(archive: zipfile.ZipFile, name: str, values: Array) -> None:
+    _write_pieces(archive, name, len(values), iter([values]))
+
+
+def _write_pieces(archive: zipfile.ZipFile, name: str, length: int, pieces: Iterator[Array]) -> int:
+    """Writes an array (length, ...) that comes in consecutive pieces; returns its bytes."""
+    first = next(pieces)
+    shape = (length, *first.shape[1:])
+    header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False, "shape": shape}
+    written = 0
     with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, header)
+        for piece in chain([first], pieces):
+            file.write(np.ascontiguousarray(piece).data)
+            written += piece.nbytes
+    if written != first.dtype.itemsize * math.prod(shape):
+        raise ValueError(f"{written} bytes of an array {name} of shape {shape}")
+    return written
 
 
 def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:

@@ -1,7 +1,7 @@
 """Batches of records -> hidden states -> pooled rows -> parts, on one device."""
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,8 +9,6 @@ import numpy as np
 import torch
 
 from genoconv.errors import EnvironmentProblem, OutputError, UsageError
-from genoconv.inputs.fasta import Record
-from genoconv.inputs.tokens import encode, pad_batch, reverse_complement
 from genoconv.kernels.fftconv import ConvolutionOverflowError
 from genoconv.model import half
 from genoconv.model.config import HyenaConfig
@@ -26,14 +24,12 @@ from genoconv.outputs.values import to_stored
 from genoconv.runs.devices import free_unused, is_out_of_memory
 from genoconv.runs.job import EmbedSettings, Engine, Failure
 from genoconv.runs.memory import batch_budget, memory_limit, spectra_budget
-
-Unit = tuple[Array, Sequence[Record]]
-"""Rows of the input (k,) and their k records, computed together."""
+from genoconv.runs.transfers import Batch, to_host
 
 
 @dataclass(slots=True)
 class Done:
-    """What became of a unit.
+    """What became of a batch.
 
     Attributes:
         rows: Rows that were computed.
@@ -94,44 +90,44 @@ def choose_precision(asked: str, config: HyenaConfig, device: torch.device, long
     return "high" if why or (asked == "auto" and device.type != "cuda") else "half"
 
 
-def work(engine: Engine, units: Iterable[Unit], parts: PartWriter) -> Generator[Done]:
-    """Compute units, one after the other, and commit what is done from time to time and at the end, however it ends.
+def work(engine: Engine, batches: Iterable[Batch], parts: PartWriter) -> Generator[Done]:
+    """Compute batches, one after the other, and commit what is done from time to time and at the end, however it ends.
 
     Yields:
-        What became of each unit, which is committed by then or will be soon.
+        What became of each batch, which is committed by then or will be soon.
 
     Raises:
         GenoconvError: A record failed under `fail_fast`; the disk refuses; what else stops the run.
     """
     seconds_per_base = 0.0
     try:
-        for rows, records in units:
-            bases = sum(map(len, records))
-            parts.commit_if_due(following=bases * seconds_per_base)
+        for batch in batches:
+            parts.commit_if_due(following=batch.bases * seconds_per_base)
             start = time.monotonic()
-            failures = embed_batch(engine, rows, records, parts)
-            seconds_per_base = (time.monotonic() - start) / max(bases, 1)
+            failures = embed_batch(engine, batch, parts)
+            seconds_per_base = (time.monotonic() - start) / max(batch.bases, 1)
             if failures and engine.settings.fail_fast:
                 raise failed_fast(failures[0])
             failed = {failure.row for failure in failures}
-            lengths = [len(record) for row, record in zip(rows.tolist(), records, strict=True) if row not in failed]
+            every = zip(batch.rows.tolist(), batch.lengths, strict=True)
+            lengths = [length for row, length in every if row not in failed]
             parts.commit_if_due(following=0)
             yield Done(len(lengths), sum(lengths), failures)
     finally:
         parts.commit()
 
 
-def embed_batch(engine: Engine, rows: Array, records: Sequence[Record], parts: PartWriter) -> list[Failure]:
+def embed_batch(engine: Engine, batch: Batch, parts: PartWriter) -> list[Failure]:
     """Embed records together; when memory or half precision does not do, in halves, down to one record at a time.
 
     Returns:
         The records that could not be computed: a single record that does not fit fails, and the rest goes on.
     """
-    padded = len(records) * max(len(record) for record in records)
+    padded, records = batch.ids.numel(), batch.records
     if padded <= engine.batch_bases or len(records) == 1:
         problem = ""
         try:
-            return compute_batch(engine, rows, records, parts)
+            return compute_batch(engine, batch, parts)
         except HalfPrecisionOverflowError as error:
             problem = f"{error}; use --precision high"
         except ConvolutionOverflowError as error:
@@ -142,70 +138,98 @@ def embed_batch(engine: Engine, rows: Array, records: Sequence[Record], parts: P
         # Outside the handler: its traceback held the tensors that have to go.
         free_unused(engine.device)
         if len(records) == 1 and problem:
-            return [Failure(records[0].id, f"{len(records[0]):,} bases", problem, int(rows[0]))]
+            return [Failure(records[0].id, f"{len(records[0]):,} bases", problem, int(batch.rows[0]))]
         if len(records) == 1:
-            return [no_memory(records[0].id, len(records[0]), int(rows[0]))]
+            return [no_memory(records[0].id, len(records[0]), int(batch.rows[0]))]
         if not problem:
             engine.batch_bases = max(1, padded // 2)
-    half = (len(records) + 1) // 2
-    first = embed_batch(engine, rows[:half], records[:half], parts)
-    return first + embed_batch(engine, rows[half:], records[half:], parts)
+    first, second = batch.halves()
+    return embed_batch(engine, first, parts) + embed_batch(engine, second, parts)
 
 
-def compute_batch(engine: Engine, rows: Array, records: Sequence[Record], parts: PartWriter) -> list[Failure]:
-    """Records -> token ids (B, L) -> hidden states (B, L, d), layer by layer -> pooled rows, taken by the parts.
+def compute_batch(engine: Engine, batch: Batch, parts: PartWriter) -> list[Failure]:
+    """Token ids (B, L) -> hidden states (B, L, d), layer by layer -> pooled rows, taken by the parts.
 
     Returns:
         Records whose numbers no file can hold.
     """
-    ids, lengths = pad_batch([encode(record.sequence) for record in records])
-    settings, matrices = engine.settings, dict[Key, Array]()
+    settings, lengths, pooled = engine.settings, batch.lengths, dict[Key, torch.Tensor]()
     failures: dict[int, Failure] = {}
-    downstream = other_strand(engine, records) if SITE in settings.poolings else {}
-    for layer, hidden in states(engine, ids):
+    downstream = other_strand(engine, batch)
+    for layer, hidden in states(engine, batch.ids):
         for pooling in settings.poolings:
-            # A copy, for the states are overwritten by those of the next layer.
             if pooling == SITE:
-                upstream = pool_site(hidden, lengths.tolist(), settings.site).cpu().numpy()
-                values = np.concatenate([upstream, downstream[layer]], axis=1)
+                upstream = pool_site(hidden, lengths, settings.site)
+                pooled[pooling, layer] = torch.cat([upstream, downstream[layer]], dim=1)
             else:
-                values = pool_states(hidden, lengths.tolist(), pooling).cpu().numpy().copy()
-            matrices[pooling, layer], bad = _stored(values, settings.dtype, f"{pooling}, layer {layer}")
-            for place, reason in bad:
-                row = int(rows[place])
-                failures[row] = Failure(records[place].id, f"{pooling}, layer {layer}", reason, row)
+                pooled[pooling, layer] = pool_states(hidden, lengths, pooling)
         if settings.tokens and layer == engine.layers[0]:
-            for row, record, length, own in zip(rows.tolist(), records, lengths.tolist(), hidden, strict=True):
-                values, bad = _stored(own[:length].cpu().numpy(), settings.dtype, f"layer {layer}")
-                parts.add_tokens(row, values)
-                for place, reason in bad[:1]:
-                    failures[row] = Failure(record.id, f"base {place + 1}, layer {layer}", reason, row)
-    good = np.array([row not in failures for row in rows.tolist()])
+            failures |= add_tokens(engine, batch, hidden, parts)
+    matrices = dict[Key, Array]()
+    for (pooling, layer), values in on_host(pooled).items():
+        matrices[pooling, layer], bad = _stored(values, settings.dtype, f"{pooling}, layer {layer}")
+        for place, reason in bad:
+            row = int(batch.rows[place])
+            failures[row] = Failure(batch.records[place].id, f"{pooling}, layer {layer}", reason, row)
+    good = np.array([row not in failures for row in batch.rows.tolist()])
     if good.any():
-        parts.add(rows[good], {key: values[good] for key, values in matrices.items()})
+        parts.add(batch.rows[good], {key: values[good] for key, values in matrices.items()})
     return list(failures.values())
 
 
-def other_strand(engine: Engine, records: Sequence[Record]) -> dict[int, Array]:
-    """By layer, the states (B, d) of the reverse complements at the site of each record."""
-    ids, lengths = pad_batch([reverse_complement(encode(record.sequence)) for record in records])
-    site = engine.settings.site
+def other_strand(engine: Engine, batch: Batch) -> dict[int, torch.Tensor]:
+    """By layer, the states (B, d) of the reverse complements at the site of each record; none if not asked for."""
+    if batch.other_strand is None:
+        return {}
     return {
-        layer: pool_site(hidden, lengths.tolist(), site, reverse=True).cpu().numpy().copy()
-        for layer, hidden in states(engine, ids)
+        layer: pool_site(hidden, batch.lengths, engine.settings.site, reverse=True)
+        for layer, hidden in states(engine, batch.other_strand)
     }
 
 
-def states(engine: Engine, ids: Array) -> Iterator[tuple[int, torch.Tensor]]:
+def states(engine: Engine, ids: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
     """Token ids (B, L) -> hidden states (B, L, d) of the layers asked for, as `hidden_states` gives them."""
     return hidden_states(
         engine.model,
-        torch.from_numpy(ids).to(engine.device),
+        ids.to(engine.device, non_blocking=True),
         layers=engine.layers,
         filter_length=engine.settings.kept.taps,
         frequencies=engine.settings.kept.frequencies,
         precision=engine.precision,
     )
+
+
+def on_host(pooled: Mapping[Key, torch.Tensor]) -> dict[Key, Array]:
+    """Pooled rows (B, d) of every pooling and layer, brought to the host in one copy."""
+    together = torch.cat(list(pooled.values()), dim=1).cpu().numpy()
+    ends = np.cumsum([values.shape[1] for values in pooled.values()])
+    return dict(zip(pooled, np.split(together, ends[:-1], axis=1), strict=True))
+
+
+def add_tokens(engine: Engine, batch: Batch, hidden: torch.Tensor, parts: PartWriter) -> dict[int, Failure]:
+    """Hidden states (B, L, d) of every base -> the parts, record by record.
+
+    Returns:
+        By row, records with numbers that no file can hold.
+    """
+    dtype, place = engine.settings.dtype, f"layer {engine.layers[0]}"
+    failures = {}
+    for row, record, padded in zip(batch.rows.tolist(), batch.records, hidden, strict=True):
+        own, bad = padded[: len(record)], list[int]()
+
+        def pieces(own: torch.Tensor = own, bad: list[int] = bad) -> Iterator[Array]:
+            start = 0
+            for piece in to_host(own, dtype):
+                if not np.isfinite(piece).all():
+                    bad.append(start + int(np.argmin(np.isfinite(piece).all(axis=1))))
+                yield piece
+                start += len(piece)
+
+        parts.add_tokens(row, len(record), pieces())
+        if bad:
+            _, reasons = _stored(own[bad[0] : bad[0] + 1].cpu().numpy(), dtype, place)
+            failures[row] = Failure(record.id, f"base {bad[0] + 1}, {place}", reasons[0][1], row)
+    return failures
 
 
 def no_memory(record_id: str, length: int, row: int) -> Failure:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 from genoconv.inputs.tokens import encode
@@ -45,7 +44,7 @@ def deviation(job: Job) -> Deviation | None:
     longest = max(rows, key=lambda row: int(job.inputs.lengths[row]))
     record = next(record for row, record in enumerate(job.inputs.records()) if row == longest)
     most = min(SAMPLE_BASES[job.engine.device.type], job.engine.batch_bases)
-    ids = encode(record.sequence)[:most].astype(np.int64)[None]
+    ids = torch.from_numpy(encode(record.sequence)[None, :most])
     engine = replace(job.engine, layers=job.engine.layers[:1])
     whole = replace(engine, settings=replace(job.settings, filter_length=None, frequency_sparsity=0.0))
     try:

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from genoconv.inputs.batches import padding_waste
 from genoconv.model.spectra import filter_bank
@@ -82,7 +83,7 @@ def measured_rate(job: Job) -> float:
     """Bases per second of the model on its device, from one short run after a warm-up."""
     engine = job.engine
     bases = min(PROBE_BASES[engine.device.type], engine.batch_bases)
-    ids = np.random.default_rng(0).integers(7, 11, (1, bases))
+    ids = torch.from_numpy(np.random.default_rng(0).integers(7, 11, (1, bases), np.uint8))
     seconds = 0.0
     for _ in range(2):
         start = time.perf_counter()

@@ -4,6 +4,7 @@ import ctypes
 import multiprocessing
 import signal
 import sys
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,17 +13,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from genoconv.errors import EnvironmentProblem, GenoconvError
 from genoconv.inputs.tokens import VOCABULARY
 from genoconv.outputs.part_files import PartWriter
-from genoconv.runs.compute import Done, Unit, make_engine, prepare_for, states, work
+from genoconv.outputs.pooling import SITE
+from genoconv.runs.compute import Done, make_engine, prepare_for, states, work
 from genoconv.runs.devices import usable_cores, use_threads
 from genoconv.runs.job import EmbedSettings, Engine
 from genoconv.runs.provenance import computes
 from genoconv.runs.signals import stop_on_signals
+from genoconv.runs.transfers import Unit, batches
 
 PATIENCE_SECONDS = 20.0
 """What a worker has to commit its rows when the run is interrupted; Slurm kills after 30."""
@@ -59,7 +61,7 @@ def work_on_all(team: "Team", errand: Errand, units: Iterator[Unit]) -> Generato
 
 
 class Team:
-    """The workers of one run: each with a process, a pipe, and at most one unit.
+    """The workers of one run: each with a process, a pipe, and at most two units, one to compute and one to make ready.
 
     Their processes start at once, and load the model: with PyTorch and a GPU that takes ten seconds, in which the input
     is read. Workers that nobody gives an errand end when the team is no more.
@@ -74,6 +76,7 @@ class Team:
         threads = max(1, (settings.threads or usable_cores()) // len(devices))
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         self._members: dict[Connection, tuple[BaseProcess, torch.device]] = {}
+        self._told_all: set[Connection] = set()
         for number, device in enumerate(devices):
             ours, theirs = context.Pipe()
             arguments = (theirs, settings, model, number, str(device), threads)
@@ -99,9 +102,11 @@ class Team:
                 if answer == COMMITTED:
                     process, _ = self._members.pop(pipe)
                     process.join()
-                else:
-                    self._tell(pipe, unit)
-                    unit = next(units, None)
+                    continue
+                for _ in range(2 if answer == READY else 1):
+                    if pipe not in self._told_all:
+                        self._tell(pipe, unit)
+                        unit = next(units, None)
 
     def dismiss(self) -> None:
         """End workers that still run; each commits what it has done. Nothing to do after a good end."""
@@ -121,6 +126,9 @@ class Team:
             return self._death(pipe)
 
     def _tell(self, pipe: Connection, what: Errand | Unit | None) -> None:
+        """Send a worker something; None is the last thing that it waits for."""
+        if what is None:
+            self._told_all.add(pipe)
         try:
             pipe.send(what)
         except OSError:
@@ -142,6 +150,9 @@ WARM_UP_BASES = 4096
 
 PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
+
+POLL_SECONDS = 0.1
+"""How long a worker that stops may go on waiting for a unit."""
 
 READY = "ready"
 COMMITTED = "committed"
@@ -175,14 +186,20 @@ def _serve(pipe: Connection, engine: Engine, errand: Errand, number: int) -> Non
     prepare_for(engine, errand.longest)
     parts = PartWriter(errand.folder, worker=number, about=computes(engine), interval=engine.settings.commit_every)
     pipe.send(READY)
-    for done in work(engine, iter(lambda: _received(pipe), None), parts):
-        pipe.send(done)
+    stopped = threading.Event()
+    units = iter(lambda: _received(pipe, stopped), None)
+    coming = batches(units, engine.device, both_strands=SITE in engine.settings.poolings)
+    try:
+        for done in work(engine, coming, parts):
+            pipe.send(done)
+    finally:
+        stopped.set()  # before `coming` goes, which waits for the unit that is being received
 
 
 def warm_up(engine: Engine) -> None:
     """Embed a few bases on a GPU, whose libraries are loaded when they are first used."""
     if engine.device.type == "cuda":
-        for _, hidden in states(engine, np.full((1, WARM_UP_BASES), VOCABULARY["A"])):
+        for _, hidden in states(engine, torch.full((1, WARM_UP_BASES), VOCABULARY["A"], dtype=torch.uint8)):
             hidden[0, -1].cpu()
 
 
@@ -192,9 +209,12 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
-def _received(pipe: Connection) -> Any:
-    """What the parent sends; None when it is gone."""
+def _received(pipe: Connection, stopped: threading.Event | None = None) -> Any:
+    """What the parent sends; None when it is gone, or nobody waits for it any more."""
     try:
+        while stopped is not None and not pipe.poll(POLL_SECONDS):
+            if stopped.is_set():
+                return None
         return pipe.recv()
     except (EOFError, OSError):
         return None

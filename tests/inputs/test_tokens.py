@@ -20,7 +20,7 @@ def test_every_other_byte_is_unknown() -> None:
 
 def test_padding_is_on_the_right() -> None:
     ids, lengths = pad_batch([encode(b"ACG"), encode(b"T"), encode(b"NNNN")])
-    assert ids.dtype == np.int64
+    assert ids.dtype == np.uint8
     assert ids.tolist() == [[7, 8, 9, 4], [10, 4, 4, 4], [11, 11, 11, 11]]
     assert lengths.tolist() == [3, 1, 4]
 

@@ -51,7 +51,7 @@ def test_any_order_comes_back_in_order(
             first += len(rows)
             mine = writers[turn % workers]
             for row in rows.tolist():
-                mine.add_tokens(row, bases(row, int(lengths[row])))
+                mine.add_tokens(row, int(lengths[row]), iter(np.array_split(bases(row, int(lengths[row])), 3)))
             if len(rows):
                 mine.add(rows, {KEY: numbers(rows)})
             if turn % 2:
@@ -131,18 +131,18 @@ def test_what_is_not_committed_leaves_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out.h5"
     with Parts(out) as parts:
         mine = writer(parts)
-        mine.add_tokens(1, bases(1, 5))
+        mine.add_tokens(1, 5, [bases(1, 5)])
         mine.add(np.array([1]), {KEY: numbers(np.array([1]))})
         mine.discard()
-        mine.add_tokens(2, bases(2, 5))
+        mine.add_tokens(2, 5, [bases(2, 5)])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_row_that_was_computed_twice_has_its_last_numbers(tmp_path: Path) -> None:
     with Parts(tmp_path / "out.h5") as parts:
         mine = writer(parts)
-        mine.add_tokens(7, bases(0, 4))
-        mine.add_tokens(7, bases(7, 4))
+        mine.add_tokens(7, 4, [bases(0, 4)])
+        mine.add_tokens(7, 4, [bases(7, 4)])
         mine.add(np.array([7]), {KEY: numbers(np.array([7]))})
         mine.commit()
         parts.refresh()

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from genoconv.inputs.fasta import Record
 from genoconv.outputs import part_files
 from genoconv.outputs.part_files import PartWriter
 from genoconv.runs import compute
+from genoconv.runs.transfers import Batch
 
 INTERVAL = 60.0
 
@@ -40,11 +43,11 @@ def test_a_kill_never_loses_more_than_one_interval_of_work(
     clock, begun, lost = Clock(), list[float](), list[float]()
     commit = PartWriter.commit
 
-    def embed_batch(engine: Any, rows: Any, records: Any, parts: PartWriter) -> list[Any]:
+    def embed_batch(engine: Any, batch: Batch, parts: PartWriter) -> list[Any]:
         begun.append(clock.now)
-        clock.now += len(records[0]) * seconds_per_base
+        clock.now += batch.bases * seconds_per_base
         lost.append(clock.now - begun[0])  # to a kill just before these rows are taken
-        parts.add(rows, {("mean", 0): np.zeros((1, 1), np.float32)})
+        parts.add(batch.rows, {("mean", 0): np.zeros((1, 1), np.float32)})
         return []
 
     def committing(parts: PartWriter) -> None:
@@ -58,8 +61,13 @@ def test_a_kill_never_loses_more_than_one_interval_of_work(
     folder: Path = tmp_path_factory.mktemp("parts")
     parts = PartWriter(folder, worker=0, about={}, interval=INTERVAL)
     engine: Any = SimpleNamespace(settings=SimpleNamespace(fail_fast=False))
-    units: Any = [(np.array([row]), [bytes(length)]) for row, length in enumerate(lengths)]
-    assert sum(done.rows for done in compute.work(engine, units, parts)) == len(lengths)
+    batches = [
+        Batch(
+            np.array([row]), [Record("r", "", bytes(length), "r.fa", 1, {}, 0)], [length], torch.empty(1, length), None
+        )
+        for row, length in enumerate(lengths)
+    ]
+    assert sum(done.rows for done in compute.work(engine, batches, parts)) == len(lengths)
     assert max(lost) <= INTERVAL + 1e-6
     assert begun == []
     # Nor is there a file for every record, where records are short.

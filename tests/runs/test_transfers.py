@@ -1,0 +1,51 @@
+"""Batches on their way to a device, hidden states on their way back."""
+
+import numpy as np
+import pytest
+import torch
+
+from genoconv.inputs.fasta import Record
+from genoconv.inputs.tokens import PAD, encode, reverse_complement
+from genoconv.runs import transfers
+from genoconv.runs.transfers import batches, make_batch, to_host
+
+CPU = torch.device("cpu")
+SEQUENCES = (b"ACGTNACG", b"AC", b"GGGTT", b"T")
+RECORDS = [Record(f"r{place}", "", sequence, "x.fa", 1, {}, 0) for place, sequence in enumerate(SEQUENCES)]
+ROWS = np.array([3, 5, 6, 9])
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_batch_holds_its_records_one_byte_a_base_and_halves_hold_theirs(both: bool) -> None:
+    batch = make_batch(ROWS, RECORDS, CPU, both_strands=both)
+    first, second = batch.halves()
+    assert (batch.bases, batch.ids.dtype) == (sum(map(len, SEQUENCES)), torch.uint8)
+    assert first.rows.tolist() + second.rows.tolist() == ROWS.tolist()
+    assert [part.ids.shape for part in (batch, first, second)] == [(4, 8), (2, 8), (2, 5)]
+    for part in (batch, first, second):
+        strands = [part.ids] if part.other_strand is None else [part.ids, part.other_strand]
+        assert len(strands) == 1 + both
+        for turned, ids in enumerate(strands):
+            for record, row in zip(part.records, ids.numpy(), strict=True):
+                own = encode(record.sequence)
+                assert np.array_equal(row[: len(record)], reverse_complement(own) if turned else own)
+                assert (row[len(record) :] == PAD).all()
+
+
+def test_batches_come_in_the_order_of_the_units() -> None:
+    units = [(ROWS[place : place + 1], RECORDS[place : place + 1]) for place in range(4)]
+    assert [batch.records[0].id for batch in batches(units, CPU, both_strands=False)] == ["r0", "r1", "r2", "r3"]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f2"])
+@pytest.mark.parametrize("length", [1, 4, 5, 11])
+def test_states_come_to_the_host_in_pieces_in_the_stored_type(
+    dtype: str, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "PIECE_BYTES", 4 * 3 * np.dtype(dtype).itemsize)
+    states = torch.randn(length, 3)
+    states[-1, 0] = 1e6
+    pieces = [piece.copy() for piece in to_host(states, dtype)]
+    assert [len(piece) for piece in pieces[:-1]] == [4] * ((length - 1) // 4)
+    with np.errstate(over="ignore"):
+        assert np.array_equal(np.concatenate(pieces), states.numpy().astype(dtype))
