@@ -1,9 +1,11 @@
 """Batches: every record once, within the budget, little padding."""
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +13,7 @@ from genoconv.errors import UsageError
 from genoconv.inputs.batches import padding_waste, plan_batches, plan_units
 from genoconv.inputs.letters import LetterPolicy
 from genoconv.inputs.scan import scan
+from genoconv.runs.memory import unit_budget
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -48,6 +51,14 @@ def test_real_sets_waste_less_than_a_tenth(name: str, budget: int) -> None:
     assert padding_waste(lengths, batches) < 0.1
     # Without the share of padding as a bound, one batch would hold records of very different length.
     assert padding_waste(lengths, plan_batches(lengths, 10**9, padding_share=1)) > 0.3
+
+
+@pytest.mark.parametrize("name", ["genes.fa", "human_transcripts20.fasta.gz"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_run_wastes_less_than_a_tenth_of_real_sets(name: str, device: str) -> None:
+    lengths = np.tile(scan([DATA / name], LetterPolicy()).lengths, 200)  # large enough for the units of a GPU
+    pools = plan_units(lengths, unit_budget(int(lengths.sum()), torch.device(device)))
+    assert padding_waste(lengths, chain.from_iterable(pools)) < 0.1
 
 
 def test_a_budget_below_one_is_refused() -> None:

@@ -3,15 +3,19 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from genoconv.errors import Interrupted
+from genoconv.errors import GenoconvError, Interrupted
+from genoconv.inputs.fasta import Record
 from genoconv.runs.job import EmbedSettings
+from genoconv.runs.transfers import Unit
 from genoconv.runs.workers import Errand, Team
 
 MODEL = Path(__file__).resolve().parents[1] / "golden" / "tiny-d64"
@@ -43,3 +47,25 @@ def test_ctrl_c_at_a_worker_that_is_just_starting_interrupts_the_run(tmp_path: P
     finally:
         team.dismiss()
     assert not workers()
+
+
+def test_a_worker_that_waits_for_a_unit_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    record = Record("r", "", b"ACGT", "r.fa", 1, {}, 0)
+    team = Team([torch.device("cpu")], EmbedSettings(threads=1), MODEL)
+    (worker,) = workers()
+    ended: list[bool] = []
+
+    def units() -> Iterator[Unit]:
+        yield np.array([0]), [record]
+        yield np.array([1]), [record]
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGTERM)
+        worker.join(60)
+        ended.append(not worker.is_alive())
+
+    try:
+        with pytest.raises(GenoconvError):
+            list(team.work(Errand(4, tmp_path), units()))
+    finally:
+        team.dismiss()
+    assert ended == [True]
