@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from genoconv.kernels import backend_for, reference, triton_path
-from genoconv.kernels.fftconv import ConvolutionOverflowError, fftconv, prepare
+from genoconv.kernels.fftconv import ConvolutionOverflowError, fftconv, prepare, spectrum_bytes
 from genoconv.kernels.monarch.plan import Plan
 from genoconv.kernels.spectrum import Spectrum
 from genoconv.model.config import HyenaConfig
@@ -334,3 +334,13 @@ def test_empty_signals() -> None:
     u = torch.empty(0, 2, 5, dtype=torch.float16, device=DEVICE)
     assert fftconv(u, torch.ones(2, 3, device=DEVICE), backend="triton").shape == (0, 2, 5)
     assert isinstance(prepare(torch.ones(2, 3, device=DEVICE), 1, dtype=torch.float16, backend="triton"), Spectrum)
+
+
+@pytest.mark.parametrize(
+    ("B", "L", "K", "keep"),
+    [(1, 300, 300, 1.0), (64, 1024, 1024, 1.0), (1, 8192, 8192, 1.0), (1, 20_000, 20_000, 1.0), (1, 300_000, 30_000, 1.0),
+     (1, 70_000, 70_000, 0.25), (2, 700_000, 4096, 1.0)],
+)  # fmt: skip
+def test_bytes_are_known_before(B: int, L: int, K: int, keep: float) -> None:
+    spectrum = prepare(torch.randn(2, K, device=DEVICE), L, dtype=torch.float16, batch=B, backend="triton", keep=keep)
+    assert spectrum.nbytes == spectrum_bytes(2, K, L, dtype=torch.float16, batch=B, keep=keep)
