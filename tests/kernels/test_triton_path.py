@@ -338,8 +338,8 @@ def test_empty_signals() -> None:
 
 @pytest.mark.parametrize(
     ("B", "L", "K", "keep"),
-    [(1, 300, 300, 1.0), (64, 1024, 1024, 1.0), (1, 8192, 8192, 1.0), (1, 20_000, 20_000, 1.0), (1, 300_000, 30_000, 1.0),
-     (1, 70_000, 70_000, 0.25), (2, 700_000, 4096, 1.0)],
+    [(1, 300, 300, 1.0), (64, 1024, 1024, 1.0), (1, 8192, 8192, 1.0), (1, 20_000, 20_000, 1.0),
+     (1, 300_000, 30_000, 1.0), (1, 70_000, 70_000, 0.25), (2, 700_000, 4096, 1.0)],
 )  # fmt: skip
 def test_bytes_are_known_before(B: int, L: int, K: int, keep: float) -> None:
     spectrum = prepare(torch.randn(2, K, device=DEVICE), L, dtype=torch.float16, batch=B, backend="triton", keep=keep)
