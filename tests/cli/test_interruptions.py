@@ -122,7 +122,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(genoconv: Command,
     moments = random.Random(1)
     committed: set[str] = set()
     for _ in range(10):
-        process = start(fasta, out, "--tokens", "--commit-every", "0.1", slow=0.02)
+        process = start(fasta, out, "--tokens", "--commit-every", "0.1", slow=0.15)  # more than ten times 0.4 s in all
         wait_for_units(process, 1)
         time.sleep(moments.uniform(0, 0.4))
         process.kill()

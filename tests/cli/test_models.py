@@ -176,7 +176,7 @@ def test_show() -> None:
 def test_show_the_default_model_with_its_card() -> None:
     shown = run("show", "genoconv-mini")
     assert "built-in" in shown
-    assert "perplexity" in shown
+    assert "Perplexity on what it never saw" in shown
 
 
 def test_show_as_json() -> None:
