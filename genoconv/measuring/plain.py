@@ -10,7 +10,10 @@ from genoconv.model.hyenadna import HyenaDNA
 
 
 def plain_states(model: HyenaDNA, ids: Tensor) -> Tensor:
-    """Final states (B, L, d), every operation on whole tensors, filters made anew in each layer; under any autocast."""
+    """Final states (B, L, d), every operation on whole tensors, filters made anew in each layer.
+
+    Differentiable; under autocast only transforms and filters stay in float32.
+    """
     x = model.embedding(ids)
     for block in model.stack:
         x = x + plain_operator(block, block.norm1(x))
@@ -26,10 +29,11 @@ def plain_operator(block: Block, x: Tensor) -> Tensor:
     short = operator.short_filter
     u = functional.conv1d(u, short.weight[:, None], short.bias, padding=2, groups=u.shape[1])[..., :L]
     x0, x1, v = u.chunk(3, dim=1)
-    v = v * x1
-    spectrum = torch.fft.rfft(plain_filter(operator.long_filter, L).float(), n=2 * L) / (2 * L)
-    y = torch.fft.irfft(torch.fft.rfft(v.float(), n=2 * L) * spectrum, n=2 * L, norm="forward")[..., :L]
-    y = (y + v * operator.skip[:, None]).to(v.dtype)
+    v = (v * x1).float()
+    with torch.autocast(x.device.type, enabled=False):  # half precision loses the filters' positions
+        spectrum = torch.fft.rfft(plain_filter(operator.long_filter, L), n=2 * L) / (2 * L)
+        y = torch.fft.irfft(torch.fft.rfft(v, n=2 * L) * spectrum, n=2 * L, norm="forward")[..., :L]
+    y = (y + v * operator.skip[:, None]).to(u.dtype)
     mixed: Tensor = operator.out_proj((y * x0).transpose(1, 2))
     return mixed
 
