@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def prepare(
     use_threads(settings.threads)
     devices = choose_devices(settings.device)
     source = resolve(settings.model, report=tell, progress=tell is not None)
+    if settings.precision == "auto" and len({device.type for device in devices}) > 1:
+        settings = replace(settings, precision="high")  # one that all of them can do
     team = Team(devices, settings, source.path) if len(devices) > 1 else None
     found = scan(inputs, settings.letters, duplicates=settings.duplicates, regions=wanted_regions(settings))
     engine = make_engine(settings, source.path, devices[0], int(found.lengths.max(initial=1)))
@@ -225,7 +228,7 @@ def computed(job: Job, parts: Parts, wanted: Array) -> Generator[Done]:
         both = SITE in job.settings.poolings
         return work(job.engine, batches(units(job, wanted), job.devices[0], both_strands=both), writer)
     team, job.team = job.team or Team(job.devices, job.settings, job.source.path), None
-    errand = Errand(int(job.lengths.max(initial=1)), parts.folder)
+    errand = Errand(int(job.lengths.max(initial=1)), parts.folder, job.engine.precision)
     return work_on_all(team, errand, units(job, wanted))
 
 

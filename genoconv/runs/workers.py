@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 
 from genoconv.errors import EnvironmentProblem, GenoconvError
 from genoconv.inputs.tokens import VOCABULARY
+from genoconv.model.inference import Precision
 from genoconv.outputs.part_files import PartWriter
 from genoconv.outputs.pooling import SITE
 from genoconv.runs.compute import Done, make_engine, prepare_for, states, work
@@ -37,10 +38,12 @@ class Errand:
     Attributes:
         longest: Bases of the longest record.
         folder: Where its parts go.
+        precision: How all of them compute: `high` or `half`.
     """
 
     longest: int
     folder: Path
+    precision: Precision
 
 
 def work_on_all(team: "Team", errand: Errand, units: Iterator[Unit]) -> Generator[Done]:
@@ -183,6 +186,7 @@ def serve(pipe: Connection, settings: EmbedSettings, model: Path, number: int, d
 
 
 def _serve(pipe: Connection, engine: Engine, errand: Errand, number: int) -> None:
+    engine.settings = replace(engine.settings, precision=errand.precision)
     prepare_for(engine, errand.longest)
     parts = PartWriter(errand.folder, worker=number, about=computes(engine), interval=engine.settings.commit_every)
     pipe.send(READY)

@@ -43,7 +43,7 @@ def test_ctrl_c_at_a_worker_that_is_just_starting_interrupts_the_run(tmp_path: P
     os.kill(started.pid, signal.SIGINT)
     try:
         with pytest.raises(Interrupted, match="SIGINT"):
-            list(team.work(Errand(1, tmp_path), iter(())))
+            list(team.work(Errand(1, tmp_path, "high"), iter(())))
     finally:
         team.dismiss()
     assert not workers()
@@ -65,7 +65,7 @@ def test_a_worker_that_waits_for_a_unit_ends_when_it_is_told_to(tmp_path: Path) 
 
     try:
         with pytest.raises(GenoconvError):
-            list(team.work(Errand(4, tmp_path), units()))
+            list(team.work(Errand(4, tmp_path, "high"), units()))
     finally:
         team.dismiss()
     assert ended == [True]
