@@ -133,6 +133,18 @@ def test_gradients_of_any_size(plan: Plan, size: float, monkeypatch: pytest.Monk
     assert_close(through_triton(case), exact(case), torch.bfloat16)
 
 
+@pytest.mark.parametrize("plan", [BLOCKS[1], PASSES], ids=str)
+def test_repeats_stay_finite_and_accurate(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bases again and again, as a trained model meets them: a large mean, and a skip term louder than taps."""
+    monkeypatch.setattr(backward, "choose", lambda *_: plan)
+    case = operands(1, 2, plan.n, plan.n, torch.bfloat16)
+    for name in ("u", "in_gate"):
+        case[name] = (case[name][..., :16] + 4.0).repeat(1, 1, plan.n // 16)
+    case["taps"] *= 0.1
+    case["skip"] = torch.tensor([3.0, -6.0], device=DEVICE)
+    assert_close(through_triton(case), exact(case), torch.bfloat16)
+
+
 def test_the_largest_gradients_stay_finite() -> None:
     """One loud sample among silence, and a gradient that is the same everywhere."""
     case = operands(1, 2, 1000, 1000, torch.bfloat16)

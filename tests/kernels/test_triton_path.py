@@ -229,6 +229,19 @@ def test_large_means_stay_finite_and_accurate(plan: Plan) -> None:
     assert relative_error(run(case, plan), expected) < TOLERANCE[torch.float16]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[2], BLOCKS[3], Plan("passes", (2, 64, 32))], ids=str)
+def test_repeats_stay_finite_and_accurate(plan: Plan, dtype: torch.dtype) -> None:
+    """As a trained model meets them: the same bases again and again, a quiet filter and a loud skip term."""
+    L = {"direct": 300, "blocks": 2048 * (plan.history + 1), "passes": 4096}[plan.method]
+    case = operands(1, 2, L, min(L, 2048), dtype, mean=8.0)
+    repeat = {name: case[name][..., :16].repeat(1, 1, -(-L // 16))[..., :L].contiguous() for name in ("u", "in_gate")}
+    case.update(repeat, skip=torch.tensor([3.0, -6.0], device=DEVICE), taps=0.1 * case["taps"])
+    assert (case["u"].float() * case["in_gate"].float()).mean() > 50.0
+    result = run(case, plan)
+    assert relative_error(result, reference.fftconv(**case)) < TOLERANCE[dtype]
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy, in the interpreter
 @pytest.mark.parametrize("plan", [DIRECT, BLOCKS[0], Plan("passes", (9, 64, 32))], ids=str)
 def test_overflow_names_the_channels(plan: Plan) -> None:
