@@ -10,9 +10,9 @@ from genoconv.kernels.monarch.plan import Plan
 # The spectrum of rows is stored larger by this factor than it is used: otherwise the smallest bins of the model's
 # filters (1e-6 of the largest at a million taps) would sink below float16's range.
 GAIN = 64.0
-# Room for the largest bin of a signal: a unitary transform of n samples with a mean has sqrt(n) times the mean there,
-# and 2^11 leaves a factor of 14 for the mean and of 2 for what the skip term adds. Below a million samples, bins of up to
-# 2 leave more: in repeats, signals of a trained model are all mean (10 and more, at a skip of 3). Errors do not begin to
+# Room for the largest bin of a signal: a unitary transform of n samples with a mean has sqrt(n) times the mean there;
+# 2^11 leaves a factor of 14 for the mean and of 2 for what the skip term adds. Below a million samples, bins of up to 2
+# leave more: in repeats, signals of a trained model are all mean (10 and more, at a skip of 3). Errors do not begin to
 # rise before 2^-2.
 _ROOM, _LARGEST_BIN = 2.0**11, 2.0
 # Samples of filters transformed at a time.
