@@ -1,5 +1,6 @@
 """This machine, looked at before a run does: findings, each with what to do about it."""
 
+import errno
 import os
 import platform
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +18,7 @@ import numpy as np
 import torch
 
 from genoconv import __version__
-from genoconv.errors import GenoconvError
+from genoconv.errors import GenoconvError, OutputError
 from genoconv.kernels.fftconv import BACKENDS, fftconv
 from genoconv.kernels.reference import fftconv as reference
 from genoconv.model.names import DEFAULT_MODEL, list_models, resolve
@@ -170,10 +172,8 @@ def _kernels() -> Iterator[Finding]:
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        yield Finding("output folder", "bad", f"{folder} cannot be written", "name another with --folder")
-        return
-    free = shutil.disk_usage(folder).free
+    with _trial(folder):
+        free = shutil.disk_usage(folder).free
     words = f"{folder} ({_file_system(folder) or 'unknown file system'}), {size(free)} free"
     if free < SMALL_DISK:
         yield Finding("output folder", "note", words, "genoconv embed --dry-run tells what an output needs")
@@ -182,20 +182,37 @@ def _folder(folder: Path) -> Iterator[Finding]:
 
 
 def _locks(folder: Path) -> Iterator[Finding]:
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".genoconv-doctor-") as name:
-        OutputLock(Path(name) / "output").release()
+    with _trial(folder) as inside:
+        OutputLock(inside / "output").release()
     yield Finding("locks", "good", "one output is written by one job")
 
 
 def _hdf5(folder: Path) -> Iterator[Finding]:
     """Writes, checks and publishes a small file."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".genoconv-doctor-") as name:
-        writer = EmbeddingWriter(Path(name) / "x.h5", ids=["a"], d_model=2, poolings=["mean"], layers=[0], obs={})
+    with _trial(folder) as inside:
+        writer = EmbeddingWriter(inside / "x.h5", ids=["a"], d_model=2, poolings=["mean"], layers=[0], obs={})
         with writer:
             writer.write(0, "mean", 0, np.ones((1, 2), np.float32))
             writer.commit({})
     locking = os.environ.get("HDF5_USE_FILE_LOCKING", "best effort")
     yield Finding("hdf5", "good", f"files are written, checked and renamed (file locking: {locking})")
+
+
+@contextmanager
+def _trial(folder: Path) -> Iterator[Path]:
+    """A folder in the output folder, to try something in.
+
+    Raises:
+        OutputError: It cannot be made: /proc, for one, calls itself writable and takes no files.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(dir=folder, prefix=".genoconv-doctor-")
+    except OSError as error:
+        why = "it takes no files" if folder.is_dir() and error.errno == errno.ENOENT else os.strerror(error.errno or 0)
+        what = f"nothing can be written to {folder}: {why[0].lower()}{why[1:]}"
+        raise OutputError(what, fix="name another folder with --folder") from error
+    with made as name:
+        yield Path(name)
 
 
 def _models() -> Iterator[Finding]:

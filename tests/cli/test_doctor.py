@@ -60,6 +60,15 @@ def test_a_folder_that_cannot_be_written(genoconv: Command, tmp_path: Path) -> N
     assert found["hdf5"]["state"] == "bad"
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc here")
+def test_a_folder_that_only_looks_writable(genoconv: Command) -> None:
+    found = states(genoconv, "--folder", "/proc")
+    for name in ("output folder", "locks", "hdf5"):
+        assert found[name]["state"] == "bad"
+        assert "nothing can be written to /proc" in found[name]["found"]
+        assert "Error" not in found[name]["found"]
+
+
 def test_triton_without_compiler_and_on_a_network_file_system(
     genoconv: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
