@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain, islice
@@ -14,6 +15,7 @@ from genoconv.inputs.ahead import ahead
 from genoconv.inputs.batches import plan_units
 from genoconv.inputs.fasta import Record
 from genoconv.inputs.scan import scan
+from genoconv.model.files import file_sha256
 from genoconv.model.names import resolve
 from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.formats import predicted_bytes, predicted_token_bytes, tokens_path, total_width
@@ -62,8 +64,10 @@ def prepare(
     if settings.precision == "auto" and len({device.type for device in devices}) > 1:
         settings = replace(settings, precision="high")  # one that all of them can do
     team = Team(devices, settings, source.path) if len(devices) > 1 else None
-    found = scan(inputs, settings.letters, duplicates=settings.duplicates, regions=wanted_regions(settings))
-    engine = make_engine(settings, source.path, devices[0], int(found.lengths.max(initial=1)))
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(file_sha256, source.weights)  # remembered for the description of the run
+        found = scan(inputs, settings.letters, duplicates=settings.duplicates, regions=wanted_regions(settings))
+        engine = make_engine(settings, source.path, devices[0], int(found.lengths.max(initial=1)))
     possible = fits(found.lengths, engine.demand, engine.memory)
     failures = [Failure(bad.id, bad.where, bad.reason) for bad in found.failures]
     impossible = np.flatnonzero(~possible).tolist()

@@ -5,6 +5,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -78,6 +79,15 @@ class Scan:
     def sha256(self) -> list[str]:
         """The sha256 of each normalised sequence as hex digits, (n,)."""
         return [row.tobytes().hex() for row in self.digests]
+
+    @cached_property
+    def records_sha256(self) -> str:
+        """One checksum (hex) over the ids and sequences of all records, in order."""
+        digest = hashlib.sha256()
+        for name, strand, own in zip(self.ids, self.strands, self.digests, strict=True):
+            digest.update(f"{name}\0{strand}\0".encode("utf-8", "surrogateescape"))
+            digest.update(own.tobytes())
+        return digest.hexdigest()
 
     def records(self) -> Iterator[Record]:
         """Read the input a second time and yield exactly the scanned records, in order, under their output ids.

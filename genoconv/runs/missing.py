@@ -8,7 +8,6 @@ from genoconv.errors import InputError
 from genoconv.inputs.letters import LetterPolicy
 from genoconv.inputs.scan import scan
 from genoconv.runs.job import EmbedSettings, wanted_regions
-from genoconv.runs.provenance import records_sha256
 
 
 def record_ids(described: Mapping[str, Any], folder: Path) -> list[str]:
@@ -35,7 +34,7 @@ def record_ids(described: Mapping[str, Any], folder: Path) -> list[str]:
     names.sort(key=lambda name: command.index(name) if name in command else len(command))
     paths = [_found(name, folder) for name in names]
     inputs = scan(paths, LetterPolicy(**settings["letters"]), duplicates=settings["duplicates"], regions=regions)
-    if records_sha256(inputs) != described["input"]["records_sha256"]:
+    if inputs.records_sha256 != described["input"]["records_sha256"]:
         raise InputError("the input is another one by now", where=", ".join(names))
     return inputs.ids
 

@@ -1,6 +1,5 @@
 """What made a file: versions, model, settings, inputs, what was replaced and what failed; as plain JSON values."""
 
-import hashlib
 import json
 import platform
 import sys
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 
 from genoconv import __version__
-from genoconv.inputs.scan import Scan
 from genoconv.kernels import backend_for
 from genoconv.model.files import file_sha256
 from genoconv.runs.devices import describe
@@ -44,7 +42,7 @@ def description(job: Job) -> dict[str, Any]:
         "input": {
             "sha256": dict(job.inputs.file_sha256),
             "records": len(job.inputs.ids) + len(job.inputs.failures),
-            "records_sha256": records_sha256(job.inputs),
+            "records_sha256": job.inputs.records_sha256,
             "replaced_letters": dict(job.inputs.replaced),
             "lowercase_letters": job.inputs.lowercase,
         },
@@ -90,15 +88,6 @@ def convolution(engine: Engine) -> str:
 def versions() -> dict[str, str]:
     """The versions that may matter for the numbers."""
     return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "numpy", "h5py")}
-
-
-def records_sha256(inputs: Scan) -> str:
-    """One checksum over the ids and sequences of all records, in order."""
-    digest = hashlib.sha256()
-    for row, name in enumerate(inputs.ids):
-        digest.update(f"{name}\0{inputs.strands[row]}\0".encode("utf-8", "surrogateescape"))
-        digest.update(inputs.digests[row].tobytes())
-    return digest.hexdigest()
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
