@@ -34,7 +34,7 @@ class Cost:
         first_ms: Milliseconds of the first run.
         ms: Of a later one: the median.
         cpu_ms: CPU time of all threads in a later run; 0 on a GPU.
-        memory: Bytes added at the peak of the first run. On a CPU: by the process, in all runs.
+        memory: Bytes added at the peak of all runs. On a CPU: by the process.
         later: Bytes that a later run adds to what is kept between runs; on a CPU not known, 0.
     """
 
@@ -53,7 +53,7 @@ def cost(run: Callable[[], object], device: torch.device) -> Cost:
     again = Peak(device)
     times = [_timed(run, device) for _ in range(_runs_after(first / 1e3))]
     later = again.added() if device.type == "cuda" else 0
-    memory = memory if device.type == "cuda" else peak.added()
+    memory = max(memory, again.before - peak.before + later) if device.type == "cuda" else peak.added()
     return Cost(first, median(ms for ms, _ in times), median(cpu for _, cpu in times), memory, later)
 
 
@@ -71,28 +71,32 @@ def _timed(run: Callable[[], object], device: torch.device) -> tuple[float, floa
 
 
 class Peak:
-    """The memory that is taken from now on beside what there is: by tensors on a GPU, by the process on a CPU."""
+    """The memory that is taken from now on beside what there is: by tensors on a GPU, by the process on a CPU.
+
+    Attributes:
+        before: Bytes that were taken already.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         if device.type == "cuda":
             torch.cuda.synchronize(device)
             torch.cuda.reset_peak_memory_stats(device)
-            self._before = torch.cuda.memory_allocated(device)
+            self.before = torch.cuda.memory_allocated(device)
             return
         with suppress(OSError):  # not Linux, or not allowed: then the peak is that of the process so far
             Path("/proc/self/clear_refs").write_text("5")
         try:
-            self._before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+            self.before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
         except OSError:
-            self._before = _largest()
+            self.before = _largest()
 
     def added(self) -> int:
         """Bytes at the peak since then."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-            return torch.cuda.max_memory_allocated(self._device) - self._before
-        return max(0, _largest() - self._before)
+            return torch.cuda.max_memory_allocated(self._device) - self.before
+        return max(0, _largest() - self.before)
 
 
 def _largest() -> int:

@@ -74,7 +74,7 @@ class Row:
         first_ms: The first run, with the filters' spectra made; the program and its kernels were loaded before.
         activations_gib: What a run takes beside weights and kept spectra.
         spectra_gib: Spectra of the filters that are kept for the next run.
-        memory_gib: Both, at the peak of the first run; what `predicted_gib`, as --dry-run tells it, is to be.
+        memory_gib: Both, at the peak of all runs; what `predicted_gib`, as --dry-run tells it, is to be.
         plain_ms: Plain torch: in bfloat16 (autocast) on a GPU, in float32 on a CPU; None if it was not measured.
         plain_note: Why it was not, such as "out of memory".
         error: Relative L2 error of the final states against float32; in float32 itself, against plain torch.

@@ -12,6 +12,7 @@ What overflows float16 is an error, not a number: whatever is not finite anywher
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -24,8 +25,9 @@ from genoconv.kernels.block.packing import Projection, Transform
 from genoconv.kernels.monarch.plan import PLANE_BYTES
 from genoconv.model.block import Block
 from genoconv.model.config import NORM_EPS, PAD, HyenaConfig
+from genoconv.model.graphs import LARGEST, States, recorded
 from genoconv.model.hyenadna import HyenaDNA
-from genoconv.model.spectra import ALL, Kept, filter_bank, stamp, taps_at_a_time
+from genoconv.model.spectra import ALL, Kept, filter_bank, taps_at_a_time
 from genoconv.model.workers import Workers
 
 WIDEST = 256
@@ -75,7 +77,7 @@ def obstacle(config: HyenaConfig, device: torch.device, longest: int = 1) -> str
     """Why a model does not run in half precision on a device, for up to `longest` tokens; empty if it does."""
     if config.d_model > WIDEST or config.d_model % ROW_STEP:
         return f"takes models of up to {WIDEST} channels, a multiple of {ROW_STEP}; this one has {config.d_model}"
-    return triton_obstacle(device, torch.float16, -(-longest // ROW_STEP) * ROW_STEP)
+    return triton_obstacle(device, torch.float16, _row(longest))
 
 
 def memory_per_base(config: HyenaConfig) -> int:
@@ -100,43 +102,94 @@ def fixed_bytes(config: HyenaConfig, bases: int, longest: int, kept: Kept = ALL)
         taps * (channels + 2 * config.filter_order) + 4 * channels * longest + 4 * min(8 * channels * longest, 1 << 29)
     )
     projections = 2 * 3 * config.d_model * min(_CHUNK, bases)
-    return max(planes, making) + projections
+    copied = 4 * config.d_model * bases if bases <= LARGEST else 0  # the states, where passes are replayed
+    return max(planes, making) + projections + copied
 
 
-def half_states(model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept) -> Iterator[tuple[int, Tensor]]:
+def half_states(
+    model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept, overflowed: set[int] | None = None
+) -> Iterator[tuple[int, Tensor]]:
     """As `genoconv.model.inference.hidden_states`, for layers (from 0) in a set.
 
     Raises:
         HalfPrecisionOverflowError: The states are not finite.
     """
-    L, last = ids.shape[1], model.config.n_layer
-    ids = functional.pad(ids, (0, -L % ROW_STEP), value=PAD)  # on the right: nothing before it sees it
-    with torch.no_grad():
-        x = functional.embedding(ids, model.embedding.weight)  # (B, row, d)
-    states = x[:, :L]
+    L = ids.shape[1]
+    states = _states(model, ids, wanted, kept)
+    while True:
+        with torch.no_grad():
+            found = next(states, None)
+        if found is None:
+            return
+        if found.bad is not None and found.bad.any():
+            if overflowed is None:
+                raise HalfPrecisionOverflowError(_overflowing(model, ids, kept))
+            overflowed |= _not_finite(found.hidden)
+        yield found.layer, found.hidden[:, :L]
+
+
+def _states(model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept) -> Iterator[States]:
+    """The states by a recording, if the shape has one or is to have one, else kernel by kernel."""
+    bank = filter_bank(model)
+    passes = partial(_passes, model, wanted=wanted, kept=kept)
+    # A low-pass takes tables that nobody holds for a recording.
+    if not _recordable(ids) or wanted == {0} or kept.frequencies != 1.0:
+        return passes(ids)
+    shape = (*ids.shape, frozenset(wanted), kept)
+    recording = bank.graphs.find(shape)
+    if recording is None and bank.graphs.due(shape):
+        spectra = bank.held(model.config, len(ids), _row(ids.shape[1]), kept)
+        if spectra is not None:
+            recording = recorded(passes, ids, count=len(wanted), reads=[half_weights(model), *spectra])
+        if recording is not None:
+            bank.graphs.keep(shape, recording)
+    if recording is None or recording.busy:
+        return passes(ids)
+    bank.held(model.config, len(ids), _row(ids.shape[1]), kept)  # they are in use
+    return recording.replay(ids)
+
+
+def _recordable(ids: Tensor) -> bool:
+    return ids.device.type == "cuda" and 0 < ids.numel() <= LARGEST
+
+
+def _passes(model: HyenaDNA, ids: Tensor, *, wanted: set[int], kept: Kept) -> Iterator[States]:
+    """The states of padded rows (B, row, d); never waits for the device."""
+    last = model.config.n_layer
+    ids = _padded(ids)
+    x = functional.embedding(ids, model.embedding.weight)  # (B, row, d)
     if 0 in wanted:
-        yield 0, states
+        yield States(0, x, None)
     if wanted == {0}:
         return
+    run = _Run(model, ids, x, kept)
     fuse_final = last not in wanted
-    with torch.no_grad():
-        run = _Run(model, ids, x, kept)
     for layer in range(1, min(max(wanted), last) + 1):
         ends = layer == last and last + 1 in wanted and fuse_final
-        with torch.no_grad():
-            run.block(layer, final=ends)
+        run.block(layer, final=ends)
         if layer in wanted or ends:
-            if run.bad.any():
-                raise HalfPrecisionOverflowError(_overflowing(model, ids, kept))
-            yield last + 1 if ends else layer, states
+            yield States(last + 1 if ends else layer, x, run.bad)
     if {last, last + 1} <= wanted:
         del run
-        with torch.no_grad():
-            for part in torch.split(x.view(-1, x.shape[-1]), _FINAL_ROWS):
-                part.copy_(
-                    functional.layer_norm(part, part.shape[1:], model.norm.weight, model.norm.bias, model.norm.eps)
-                )
-        yield last + 1, states
+        for part in torch.split(x.view(-1, x.shape[-1]), _FINAL_ROWS):
+            part.copy_(functional.layer_norm(part, part.shape[1:], model.norm.weight, model.norm.bias, model.norm.eps))
+        yield States(last + 1, x, None)
+
+
+def _not_finite(states: Tensor) -> set[int]:
+    """Rows of states (B, row, d) with a number that is not finite; all if there is none, for one row must have some."""
+    rows = [place for place, row in enumerate(states) if not row.isfinite().all()]
+    return set(rows or range(len(states)))
+
+
+def _padded(ids: Tensor) -> Tensor:
+    """Token ids (B, L) -> (B, row) int64, padded on the right: nothing before it sees it."""
+    return functional.pad(ids.long(), (0, _row(ids.shape[1]) - ids.shape[1]), value=PAD)
+
+
+def _row(length: int) -> int:
+    """Positions of a padded row."""
+    return -(-length // ROW_STEP) * ROW_STEP
 
 
 class _Run:
@@ -194,9 +247,9 @@ class _Run:
 
 def half_weights(model: HyenaDNA) -> HalfWeights:
     """The parameters of a model for the kernels; made once, and again when they have changed."""
-    now = stamp(model)
+    now = filter_bank(model).stamp
     before, weights = _WEIGHTS.get(model, (None, None))
-    if weights is None or before != now:
+    if weights is None or before is not now:
         weights = HalfWeights(
             table=reference.normalised(model.embedding.weight.detach(), NORM_EPS),
             projections=tuple(_projection(block) for block in model.stack),
@@ -233,6 +286,7 @@ def _pair(module: nn.Linear | nn.LayerNorm) -> tuple[Tensor, Tensor]:
 def _overflowing(model: HyenaDNA, ids: Tensor, kept: Kept) -> str:
     """Where numbers go beyond the range: computed once more, and looked at after every block."""
     with torch.no_grad():
+        ids = _padded(ids)
         run = _Run(model, ids, functional.embedding(ids, model.embedding.weight), kept)
         for layer in range(1, model.config.n_layer + 1):
             run.block(layer, final=False)

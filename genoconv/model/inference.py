@@ -46,6 +46,7 @@ def hidden_states(
     filter_length: int | None = None,
     frequencies: float = 1.0,
     precision: Precision = "high",
+    overflowed: set[int] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Computes hidden states, and no block beyond the last one that is asked for.
 
@@ -60,6 +61,8 @@ def hidden_states(
             ahead as well, and tokens [PAD] count as nothing.
         precision: "high": float32 throughout. "half": float16 products with float32 sums around a float32 stream, by
             the fused kernels of a GPU (`genoconv.model.half`); the states differ by about 1e-3.
+        overflowed: Takes the rows whose numbers half precision does not hold, and perhaps neighbours of them, instead
+            of an error; their states mean nothing, those of the other rows are as ever.
 
     Yields:
         Layer (from 0) and its states (B, L, d), each layer once, in ascending order. The states are overwritten when
@@ -68,7 +71,7 @@ def hidden_states(
     Raises:
         UsageError: A layer that the model does not have, a filter length below 1, frequencies out of range.
         ModelError: The model is in half precision.
-        HalfPrecisionOverflowError: Half precision does not hold the numbers.
+        HalfPrecisionOverflowError: Half precision does not hold the numbers, and nobody takes the rows.
     """
     wanted = set(layer_indices(model.config, layers))
     if filter_length is not None and filter_length < 1:
@@ -80,10 +83,9 @@ def hidden_states(
     kept = Kept(filter_length, frequencies)
     if model.embedding.weight.dtype not in (torch.float32, torch.float64):
         raise ModelError("a model computes in float32: half precision loses the filters' positions")
-    ids = ids.long()
     if precision == "half":
-        return half_states(model, ids, wanted, kept)
-    return _hidden_states(model, ids, wanted, kept)
+        return half_states(model, ids, wanted, kept, overflowed)
+    return _hidden_states(model, ids.long(), wanted, kept)
 
 
 def layer_indices(config: HyenaConfig, layers: Sequence[int]) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from genoconv.kernels.fftconv import fftconv, prepare, spectrum_bytes
 from genoconv.kernels.spectrum import Spectrum
 from genoconv.model.config import HyenaConfig
 from genoconv.model.filter import ImplicitFilter
+from genoconv.model.graphs import Recording, Shelf
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.operator import HyenaOperator, count_taps
 from genoconv.model.workers import Workers
@@ -56,11 +57,18 @@ ALL = Kept()
 
 
 class FilterBank:
-    """What is kept of one model's filters. Notices by itself when the model's parameters have changed."""
+    """What is kept of one model's filters. Notices by itself when the model's parameters have changed.
+
+    Attributes:
+        budget: Bytes of spectra that it may keep.
+        graphs: Recordings of the model that read these spectra.
+        stamp: Of the model whose filters they are.
+    """
 
     def __init__(self, budget: int = CACHE_BYTES) -> None:
         self.budget = budget
-        self._stamp: object = None
+        self.graphs = Shelf[Recording]()
+        self.stamp: object = None
         self._spectra: OrderedDict[tuple[object, ...], Spectrum] = OrderedDict()
 
     @property
@@ -71,13 +79,24 @@ class FilterBank:
     def check(self, model: HyenaDNA) -> None:
         """Drops everything if any tensor of the model is not what it was."""
         now = stamp(model)
-        if now != self._stamp:
-            self._stamp = now
+        if now != self.stamp:
+            self.stamp = now
             self.clear()
 
     def clear(self) -> None:
         """Drops everything."""
         self._spectra.clear()
+        self.graphs.clear()
+
+    def held(self, config: HyenaConfig, rows: int, length: int, kept: Kept) -> list[Spectrum] | None:
+        """The spectra of all layers for float16 signals (rows, d, length), or None if some are not held."""
+        batch = _batch_class(rows, length)
+        keys = [_key(config, layer, length, kept, torch.float16, batch) for layer in range(1, config.n_layer + 1)]
+        if not all(key in self._spectra for key in keys):
+            return None
+        for key in keys:
+            self._spectra.move_to_end(key)
+        return [self._spectra[key] for key in keys]
 
     def convolve(
         self,
@@ -140,17 +159,24 @@ class FilterBank:
         batch: int,
         backend: str,
     ) -> Spectrum:
-        rounded = round_length(length)
-        count = kept.count(config, rounded)
-        key = (layer, count, kept.frequencies, rounded, dtype, batch)
+        key = _key(config, layer, length, kept, dtype, batch)
         if key not in self._spectra:
+            rounded = round_length(length)
+            count = kept.count(config, rounded)
             taps = make_taps(long_filter, make_features(long_filter, count), slice(None), None)
             spectrum = prepare(taps, rounded, dtype=dtype, batch=batch, backend=backend, keep=kept.frequencies)
             while self._spectra and self.nbytes + spectrum.nbytes > self.budget:
-                self._spectra.popitem(last=False)
+                self.graphs.drop(self._spectra.popitem(last=False)[1])
             self._spectra[key] = spectrum
         self._spectra.move_to_end(key)
         return self._spectra[key]
+
+
+def _key(
+    config: HyenaConfig, layer: int, length: int, kept: Kept, dtype: torch.dtype, batch: int
+) -> tuple[object, ...]:
+    rounded = round_length(length)
+    return layer, kept.count(config, rounded), kept.frequencies, rounded, dtype, batch
 
 
 # Where the tensors of a model are held: to walk through all modules takes a millisecond, for each batch.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genoconv.model import half, inference
+from genoconv.model import graphs, half, inference
 from genoconv.model.config import HyenaConfig
 from genoconv.model.inference import Precision
 from genoconv.model.spectra import CACHE_BYTES, Kept, spectra_bytes
@@ -87,6 +87,15 @@ def spectra_budget(demand: Demand, bases: int, longest: int, limit: int) -> int:
     if demand.precision != "half":
         return CACHE_BYTES
     return max(0, limit - demand.peak(max(bases, longest), longest))
+
+
+def recordings_budget(demand: Demand, bases: int, longest: int, limit: int) -> int:
+    """Bytes of recordings that may be kept beside such batches and the spectra of the longest record."""
+    if demand.precision != "half" or demand.device.type != "cuda":
+        return 0
+    needed = spectra_bytes(demand.config, longest, demand.kept, demand.device, torch.float16)
+    spare = limit - demand.peak(max(bases, longest), longest) - needed
+    return int(np.clip(spare // 2, 0, graphs.BUDGET))
 
 
 def fits(lengths: np.ndarray, demand: Demand, limit: int) -> np.ndarray:

@@ -5,7 +5,10 @@ length. Complex tables are stacks of planes: real, imaginary and, for matrices, 
 """
 
 import math
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, wraps
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +17,38 @@ from genoconv.kernels.monarch.plan import packed
 
 # Frequencies are shifted by a quarter of a bin: the wrapped half of a causal convolution turns imaginary.
 SHIFT = 0.25
+
+
+_takers: list[list[Tensor]] = []
+
+
+@contextmanager
+def handed_out() -> Iterator[list[Tensor]]:
+    """The tables that are used while the context lasts; whoever holds the list may go on reading them afterwards."""
+    taker: list[Tensor] = []
+    _takers.append(taker)
+    try:
+        yield taker
+    finally:
+        _takers.pop()
+
+
+def _kept(count: int) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Keeps the `count` tables of a kind that were used last."""
+
+    def keeping(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        cached = lru_cache(maxsize=count)(make)
+
+        @wraps(make)
+        def table(*args: Any, **kwargs: Any) -> Tensor:
+            found = cached(*args, **kwargs)
+            for taker in _takers:
+                taker.append(found)
+            return found
+
+        return table
+
+    return keeping
 
 
 def turns(x: Tensor) -> Tensor:
@@ -30,14 +65,14 @@ def _planes(z: Tensor, *, at: int, matrix: bool) -> Tensor:
     return torch.stack(parts, dim=at).half().contiguous()
 
 
-@lru_cache(maxsize=32)
+@_kept(32)
 def dft_matrix(n: int, device: torch.device) -> Tensor:
     """The plain DFT over n values, (3, n, n) float16; symmetric."""
     j = _count(n, device)
     return _planes(turns(j[:, None] * j / n) / math.sqrt(n), at=0, matrix=True)
 
 
-@lru_cache(maxsize=32)
+@_kept(32)
 def whole_dft_matrix(n: int, device: torch.device, *, left: bool) -> Tensor:
     """The plain DFT c + i s as reals, (2 n, 2 n) float16: [[c, -s], [s, c]] or, from the right, [[c, s], [-s, c]]."""
     c, s, m = dft_matrix(n, device)
@@ -45,35 +80,35 @@ def whole_dft_matrix(n: int, device: torch.device, *, left: bool) -> Tensor:
     return torch.cat([torch.cat(row, 1) for row in rows]).contiguous()
 
 
-@lru_cache(maxsize=32)
+@_kept(32)
 def shifted_dft_matrix(n: int, device: torch.device) -> Tensor:
     """The DFT over n values shifted by a quarter in both indices, (3, n, n) float16; symmetric."""
     j = _count(n, device) - SHIFT
     return _planes(turns(j[:, None] * j / n) / math.sqrt(n), at=0, matrix=True)
 
 
-@lru_cache(maxsize=32)
+@_kept(32)
 def block_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
     """Between the factors of a quarter-shifted transform, (2, n1, n2); also mends the shift in time of the first."""
     j = _count(n1, device)[:, None] - SHIFT
     return _planes(turns(j * (SHIFT / n1 + _count(n2, device) / (n1 * n2))), at=0, matrix=False)
 
 
-@lru_cache(maxsize=32)
+@_kept(32)
 def ordered_block_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
     """The same in the order of spectra (see `pieces.spectrum_place`), (2, n1 n2)."""
     bits = block_twiddle(n1, n2, device).view(2, n1 // 16, 2, 8, n2 // 16, 2, 4, 2)
     return bits.permute(0, 4, 1, 3, 6, 5, 2, 7).reshape(2, n1 * n2)
 
 
-@lru_cache(maxsize=32)
+@_kept(32)
 def inner_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
     """Between the factors of a plain transform, (2, n1, n2) float16."""
     j = _count(n1, device)[:, None]
     return _planes(turns(j * _count(n2, device) / (n1 * n2)), at=0, matrix=False)
 
 
-@lru_cache(maxsize=16)
+@_kept(16)
 def outer_matrices(
     n1: int, m: int, tile: int, columns: int, shift: float, inverse: bool, device: torch.device
 ) -> Tensor:
@@ -93,7 +128,7 @@ def outer_matrices(
     return out
 
 
-@lru_cache(maxsize=16)
+@_kept(16)
 def outer_twiddle(n1: int, m: int, tile: int, columns: int, shift: float, device: torch.device) -> Tensor:
     """The twiddle of the columns of one tile relative to its first, (2, tile, columns) float16; else zero."""
     j = _count(n1, device)[:, None] - shift
