@@ -153,7 +153,8 @@ def embed(
         Precision,
         typer.Option(
             "--precision",
-            help="high: float32; half: fused float16 kernels of a GPU, 1e-3 off; auto: half where possible.",
+            help="high: float32; half: fused float16 kernels of a GPU, 1e-3 off; auto: half where possible, and "
+            "float32 for records that overflow there.",
         ),
     ] = Precision.AUTO,
     max_memory: Annotated[

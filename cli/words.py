@@ -1,12 +1,16 @@
 """What `genoconv embed` says while it works: words on stderr; the prediction of --dry-run on stdout."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from genoconv.runs.estimate import Estimate
     from genoconv.runs.job import Job, Summary
+
+REASONS_SHOWN = 3
+"""Reasons why records were recomputed that are named on stderr; the file's provenance names all."""
 
 FAILURES_SHOWN = 20
 """Failed records named on stderr; the table beside the output and the file's provenance name all."""
@@ -77,11 +81,20 @@ def print_summary(job: "Job", summary: "Summary") -> None:
             f"what is left out of the filters moves the states of {off.record} (first {counted(off.bases, 'base')}) "
             f"by {off.relative_error:.2g} of their size; cosine of their means {off.cosine:.6f}"
         )
+    if job.recomputed:
+        tell(f"{counted(len(job.recomputed), 'record')} recomputed in high precision: {reasons(job)}")
     tell(f"wrote {summary.output}")
     if summary.tokens is not None:
         tell(f"wrote {summary.tokens}")
     elif tokens_path(summary.output).exists():
         tell(f"note: {tokens_path(summary.output)} is from an earlier run and does not belong to this file")
+
+
+def reasons(job: "Job") -> str:
+    """Why records were recomputed, the most frequent reasons first."""
+    found = Counter(job.recomputed.values()).most_common()
+    shown = [f"{reason} ({number:,})" for reason, number in found[:REASONS_SHOWN]]
+    return "; ".join(shown) + (f"; and {len(found) - len(shown):,} more" if len(found) > len(shown) else "")
 
 
 def print_failures(job: "Job", table: "Path | None") -> None:

@@ -129,6 +129,7 @@ def already_done(job: Job, output: Path, *, overwrite: bool) -> Summary | None:
         with Parts(output) as parts:
             parts.remove()
     job.failures = [Failure(**failure) for failure in info.provenance["failures"]]
+    job.recomputed = {one["row"]: one["reason"] for one in info.provenance.get("recomputed", [])}
     return Summary(
         output=output,
         tokens=tokens,

@@ -203,6 +203,7 @@ def joined_provenance(shards: Sequence[ShardFile], *, seconds: float) -> dict[st
         "shard": None,
         "compute": [compute[key] for key in sorted(compute)],
         "failures": _failures(in_order),
+        "recomputed": [one for shard in in_order for one in shard.provenance.get("recomputed", [])],
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(sum(shard.provenance["seconds"] for shard in shards), 3),
         "merged": {

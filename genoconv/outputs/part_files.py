@@ -22,6 +22,7 @@ from genoconv.outputs.patience import signals_waiting
 DRAFT_SUFFIX = ".tmp"
 ROWS = "rows"
 ABOUT = "about.json"
+REMARKS = "remarks.json"
 
 PART_BYTES = 64 << 20
 """A part is committed at the latest when it holds so many bytes: so much waits in memory at most."""
@@ -50,11 +51,13 @@ class Part:
         path: The file.
         rows: The rows it holds, ascending, (k,) int64.
         about: What computed them.
+        remarks: By row, what else is to be said of some.
     """
 
     path: Path
     rows: Array
     about: Mapping[str, Any]
+    remarks: Mapping[int, str]
     _entries: Mapping[str, Entry]
 
     @classmethod
@@ -69,9 +72,11 @@ class Part:
             if damaged is not None:
                 raise ValueError(f"the checksum of {damaged} does not agree")
             about = json.loads(archive.read(ABOUT))
+            remarks = json.loads(archive.read(REMARKS)) if REMARKS in archive.namelist() else {}
             infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             entries = {_name_of(info): _entry(archive, info) for info in infos}
-        part = cls(path, _read(path, entries[ROWS], 0, entries[ROWS].shape[0]), about, entries)
+        rows = _read(path, entries[ROWS], 0, entries[ROWS].shape[0])
+        part = cls(path, rows, about, {int(row): remark for row, remark in remarks.items()}, entries)
         if (np.diff(part.rows) <= 0).any():
             raise ValueError("its rows do not rise")
         return part
@@ -105,6 +110,7 @@ class PartWriter:
         self._serial = max(serials, default=0)
         self._rows: list[Array] = []
         self._values: dict[Key, list[Array]] = {}
+        self._remarks: dict[int, str] = {}
         self._archive: zipfile.ZipFile | None = None
         self._bytes = 0
         self._taken = 0
@@ -117,6 +123,10 @@ class PartWriter:
             for key, values in matrices.items():
                 self._values.setdefault(key, []).append(values)
                 self._bytes += values.nbytes
+
+    def remark(self, row: int, remark: str) -> None:
+        """Says something of a row that is added next; both are committed together."""
+        self._remarks[row] = remark
 
     def add_tokens(self, row: int, length: int, pieces: Iterable[Array]) -> None:
         """Takes the numbers of every base of a record; on the disk at once, but not yet committed.
@@ -161,6 +171,8 @@ class PartWriter:
             for key, values in self._values.items():
                 _write_array(archive, _matrix_name(key), np.concatenate(values)[order])
             archive.writestr(ABOUT, json.dumps(self._about, sort_keys=True))
+            if self._remarks:
+                archive.writestr(REMARKS, json.dumps(self._remarks))
             archive.close()
             with self._draft.open("rb") as file:
                 os.fsync(file.fileno())
@@ -198,7 +210,7 @@ class PartWriter:
 
     def _forget(self) -> None:
         self._archive = None
-        self._rows, self._values, self._bytes = [], {}, 0
+        self._rows, self._values, self._remarks, self._bytes = [], {}, {}, 0
         self._since = time.monotonic()  # from now on is lost what is not committed
 
 

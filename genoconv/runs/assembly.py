@@ -36,6 +36,8 @@ def assemble(job: Job, parts: Parts, output: Path, *, overwrite: bool, start: fl
             fix="Start the same command again.",
         )
     rows, sources = np.flatnonzero(done), parts.list()
+    remarks = {row: remark for part in sources for row, remark in part.remarks.items()}
+    job.recomputed = {row: remarks[row] for row in rows.tolist() if row in remarks}
     described = provenance(job, seconds=time.monotonic() - start, computed_by=[part.about for part in sources])
     keys = [(pooling, layer) for pooling in job.settings.poolings for layer in job.engine.layers]
     with ExitStack() as files:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from genoconv.outputs.pooling import pool as pool_states
 from genoconv.outputs.values import to_stored
 from genoconv.runs.devices import free_unused, is_out_of_memory
 from genoconv.runs.job import EmbedSettings, Engine, Failure
-from genoconv.runs.memory import batch_budget, memory_limit, spectra_budget
+from genoconv.runs.memory import batch_budget, memory_limit, recordings_budget, spectra_budget
 from genoconv.runs.transfers import Batch, to_host
 
 
@@ -62,18 +62,24 @@ def make_engine(settings: EmbedSettings, path: Path, device: torch.device, longe
     return engine
 
 
-def prepare_for(engine: Engine, longest: int) -> None:
+def prepare_for(engine: Engine, longest: int, precision: str | None = None) -> None:
     """Decide how to compute, and how much at once, for records of up to `longest` bases and the memory free now.
+
+    Args:
+        engine: What is prepared.
+        longest: Bases of the longest record.
+        precision: How, if others have decided; None: by the settings.
 
     Raises:
         UsageError: Half precision is asked for, and not possible.
     """
     settings, config = engine.settings, engine.model.config
-    engine.precision = choose_precision(settings.precision, config, engine.device, longest)
+    engine.precision = choose_precision(precision or settings.precision, config, engine.device, longest)
     engine.memory = memory_limit(engine.device, settings.max_memory)
     engine.batch_bases = settings.batch_bases or batch_budget(engine.demand, longest, engine.memory)
-    budget = spectra_budget(engine.demand, engine.batch_bases, longest, engine.memory)
-    filter_bank(engine.model).budget = budget
+    batch, bank = (engine.demand, engine.batch_bases, longest, engine.memory), filter_bank(engine.model)
+    bank.graphs.budget = recordings_budget(*batch)
+    bank.budget = spectra_budget(*batch) - bank.graphs.budget
 
 
 def choose_precision(asked: str, config: HyenaConfig, device: torch.device, longest: int) -> Precision:
@@ -118,24 +124,26 @@ def work(engine: Engine, batches: Iterable[Batch], parts: PartWriter) -> Generat
 
 
 def embed_batch(engine: Engine, batch: Batch, parts: PartWriter) -> list[Failure]:
-    """Embed records together; when memory or half precision does not do, in halves, down to one record at a time.
+    """Embed records together; when memory does not do, in halves, down to one record at a time.
 
     Returns:
         The records that could not be computed: a single record that does not fit fails, and the rest goes on.
     """
     padded, records = batch.ids.numel(), batch.records
     if padded <= engine.batch_bases or len(records) == 1:
-        problem = ""
+        problem, overflowed = "", set[int]()
         try:
-            return compute_batch(engine, batch, parts)
-        except HalfPrecisionOverflowError as error:
-            problem = f"{error}; use --precision high"
+            failures = compute_batch(engine, batch, parts, overflowed)
+            for place in sorted(overflowed):
+                failures += alone(engine, batch, place, parts)
+            return failures
         except ConvolutionOverflowError as error:
             problem = str(error)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         # Outside the handler: its traceback held the tensors that have to go.
+        filter_bank(engine.model).graphs.clear()
         free_unused(engine.device)
         if len(records) == 1 and problem:
             return [Failure(records[0].id, f"{len(records[0]):,} bases", problem, int(batch.rows[0]))]
@@ -147,16 +155,43 @@ def embed_batch(engine: Engine, batch: Batch, parts: PartWriter) -> list[Failure
     return embed_batch(engine, first, parts) + embed_batch(engine, second, parts)
 
 
-def compute_batch(engine: Engine, batch: Batch, parts: PartWriter) -> list[Failure]:
+def alone(engine: Engine, batch: Batch, place: int, parts: PartWriter) -> list[Failure]:
+    """Embed one record of a batch in which half precision overflowed: by itself, and in float32 if it has to be.
+
+    What becomes of it is thus decided by the record, not by its neighbours, whose overflow may have reached it.
+    """
+    one = batch.alone(place)
+    record, row = one.records[0], int(one.rows[0])
+    try:
+        return compute_batch(engine, one, parts)
+    except HalfPrecisionOverflowError as error:
+        where = error.where
+    if engine.settings.precision != "auto":
+        problem = f"{where} is beyond the range of half precision; use --precision high, or auto"
+        return [Failure(record.id, f"{len(record):,} bases", problem, row)]
+    parts.remark(row, f"float16 overflow in {where}")
+    return embed_batch(replace(engine, precision="high"), one, parts)
+
+
+def compute_batch(engine: Engine, batch: Batch, parts: PartWriter, overflowed: set[int] | None = None) -> list[Failure]:
     """Token ids (B, L) -> hidden states (B, L, d), layer by layer -> pooled rows, taken by the parts.
+
+    Args:
+        engine: What computes.
+        batch: The records.
+        parts: Where they go.
+        overflowed: Takes the places of records that are left out, as half precision may not hold their numbers.
 
     Returns:
         Records whose numbers no file can hold.
+
+    Raises:
+        HalfPrecisionOverflowError: Half precision does not hold the numbers, and nobody takes the places.
     """
     settings, lengths, pooled = engine.settings, batch.lengths, dict[Key, torch.Tensor]()
     failures: dict[int, Failure] = {}
-    downstream = other_strand(engine, batch)
-    for layer, hidden in states(engine, batch.ids):
+    downstream = other_strand(engine, batch, overflowed)
+    for layer, hidden in states(engine, batch.ids, overflowed):
         for pooling in settings.poolings:
             if pooling == SITE:
                 upstream = pool_site(hidden, lengths, settings.site)
@@ -164,30 +199,31 @@ def compute_batch(engine: Engine, batch: Batch, parts: PartWriter) -> list[Failu
             else:
                 pooled[pooling, layer] = pool_states(hidden, lengths, pooling)
         if settings.tokens and layer == engine.layers[0]:
-            failures |= add_tokens(engine, batch, hidden, parts)
-    matrices = dict[Key, Array]()
+            failures |= add_tokens(engine, batch, hidden, parts, overflowed or set())
+    held = [place for place in range(len(lengths)) if not overflowed or place not in overflowed]
+    rows, matrices = batch.rows[held], dict[Key, Array]()
     for (pooling, layer), values in on_host(pooled).items():
-        matrices[pooling, layer], bad = _stored(values, settings.dtype, f"{pooling}, layer {layer}")
+        matrices[pooling, layer], bad = _stored(values[held], settings.dtype, f"{pooling}, layer {layer}")
         for place, reason in bad:
-            row = int(batch.rows[place])
-            failures[row] = Failure(batch.records[place].id, f"{pooling}, layer {layer}", reason, row)
-    good = np.array([row not in failures for row in batch.rows.tolist()])
+            row = int(rows[place])
+            failures[row] = Failure(batch.records[held[place]].id, f"{pooling}, layer {layer}", reason, row)
+    good = np.array([row not in failures for row in rows.tolist()], dtype=bool)
     if good.any():
-        parts.add(batch.rows[good], {key: values[good] for key, values in matrices.items()})
-    return list(failures.values())
+        parts.add(rows[good], {key: values[good] for key, values in matrices.items()})
+    return [failures[row] for row in rows.tolist() if row in failures]
 
 
-def other_strand(engine: Engine, batch: Batch) -> dict[int, torch.Tensor]:
+def other_strand(engine: Engine, batch: Batch, overflowed: set[int] | None) -> dict[int, torch.Tensor]:
     """By layer, the states (B, d) of the reverse complements at the site of each record; none if not asked for."""
     if batch.other_strand is None:
         return {}
     return {
         layer: pool_site(hidden, batch.lengths, engine.settings.site, reverse=True)
-        for layer, hidden in states(engine, batch.other_strand)
+        for layer, hidden in states(engine, batch.other_strand, overflowed)
     }
 
 
-def states(engine: Engine, ids: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+def states(engine: Engine, ids: torch.Tensor, overflowed: set[int] | None = None) -> Iterator[tuple[int, torch.Tensor]]:
     """Token ids (B, L) -> hidden states (B, L, d) of the layers asked for, as `hidden_states` gives them."""
     return hidden_states(
         engine.model,
@@ -196,6 +232,7 @@ def states(engine: Engine, ids: torch.Tensor) -> Iterator[tuple[int, torch.Tenso
         filter_length=engine.settings.kept.taps,
         frequencies=engine.settings.kept.frequencies,
         precision=engine.precision,
+        overflowed=overflowed,
     )
 
 
@@ -206,15 +243,19 @@ def on_host(pooled: Mapping[Key, torch.Tensor]) -> dict[Key, Array]:
     return dict(zip(pooled, np.split(together, ends[:-1], axis=1), strict=True))
 
 
-def add_tokens(engine: Engine, batch: Batch, hidden: torch.Tensor, parts: PartWriter) -> dict[int, Failure]:
-    """Hidden states (B, L, d) of every base -> the parts, record by record.
+def add_tokens(
+    engine: Engine, batch: Batch, hidden: torch.Tensor, parts: PartWriter, left_out: set[int]
+) -> dict[int, Failure]:
+    """Hidden states (B, L, d) of every base -> the parts, record by record, without those at some places.
 
     Returns:
         By row, records with numbers that no file can hold.
     """
-    dtype, place = engine.settings.dtype, f"layer {engine.layers[0]}"
+    dtype, what = engine.settings.dtype, f"layer {engine.layers[0]}"
     failures = {}
-    for row, record, padded in zip(batch.rows.tolist(), batch.records, hidden, strict=True):
+    for place, (row, record, padded) in enumerate(zip(batch.rows.tolist(), batch.records, hidden, strict=True)):
+        if place in left_out:
+            continue
         own, bad = padded[: len(record)], list[int]()
 
         def pieces(own: torch.Tensor = own, bad: list[int] = bad) -> Iterator[Array]:
@@ -227,8 +268,8 @@ def add_tokens(engine: Engine, batch: Batch, hidden: torch.Tensor, parts: PartWr
 
         parts.add_tokens(row, len(record), pieces())
         if bad:
-            _, reasons = _stored(own[bad[0] : bad[0] + 1].cpu().numpy(), dtype, place)
-            failures[row] = Failure(record.id, f"base {bad[0] + 1}, {place}", reasons[0][1], row)
+            _, reasons = _stored(own[bad[0] : bad[0] + 1].cpu().numpy(), dtype, what)
+            failures[row] = Failure(record.id, f"base {bad[0] + 1}, {what}", reasons[0][1], row)
     return failures
 
 

@@ -87,7 +87,7 @@ def measured_rate(job: Job) -> float:
     seconds = 0.0
     for _ in range(2):
         start = time.perf_counter()
-        for _, hidden in states(engine, ids):
+        for _, hidden in states(engine, ids, set()):
             hidden[0, -1].cpu()  # waits for the device
         seconds = time.perf_counter() - start
     return bases / seconds

@@ -41,7 +41,7 @@ class EmbedSettings:
         threads: CPU threads, of all devices together (None: all that the process may use).
         batch_bases: Padded bases of one batch (None: by device, input and free memory).
         precision: `high` computes in float32, `half` by the fused float16 kernels of a GPU; `auto`: half where it is
-            possible, on a GPU.
+            possible, on a GPU, and float32 for records that overflow there.
         max_memory: Bytes that the run may take on each device (None: most of what is free).
         fail_fast: The first record that fails ends the run.
         commit_every: Seconds after which finished rows are safe on the disk.
@@ -154,6 +154,7 @@ class Job:
         engine: The model on the first of them.
         team: The processes that compute, one for each of several devices, until the run takes them.
         deviation: If parts of the filters are left out: what that changes, once it is known.
+        recomputed: Rows computed in float32 after all, and why; known at the end.
     """
 
     settings: EmbedSettings
@@ -168,6 +169,7 @@ class Job:
     engine: Engine
     team: "Team | None" = None
     deviation: "Deviation | None" = None
+    recomputed: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def ids(self) -> list[str]:

@@ -64,6 +64,7 @@ def provenance(job: Job, *, seconds: float, computed_by: Sequence[Mapping[str, A
         "compute": [distinct[key] for key in sorted(distinct)],
         "deviation": None if job.deviation is None else asdict(job.deviation),
         "failures": [asdict(failure) for failure in job.failures],
+        "recomputed": recomputed(job),
         "versions": versions(),
         "command": sys.argv,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -78,6 +79,11 @@ def computes(engine: Engine) -> dict[str, Any]:
         "precision": engine.precision,
         "convolution": convolution(engine),
     }
+
+
+def recomputed(job: Job) -> list[dict[str, Any]]:
+    """The records that half precision did not hold, and that were therefore computed in float32."""
+    return [{"id": job.inputs.ids[row], "row": row, "reason": reason} for row, reason in job.recomputed.items()]
 
 
 def convolution(engine: Engine) -> str:

@@ -18,7 +18,7 @@ from genoconv import __version__
 from genoconv.errors import GenoconvError, OutputError
 from genoconv.outputs.atomic import explained
 from genoconv.runs.job import EmbedSettings, Job, Summary
-from genoconv.runs.provenance import computes, versions
+from genoconv.runs.provenance import computes, recomputed, versions
 
 SCHEMA, VERSION = "genoconv-report", "1.0"
 """Readers accept any version with the same number before the dot."""
@@ -133,6 +133,7 @@ class RunReport:
             "shard": {"index": job.shard.index, "count": job.shard.count},
             "devices": [str(device) for device in job.devices],
             "compute": computes(job.engine),
+            "recomputed": recomputed(job),
             "deviation": None if job.deviation is None else asdict(job.deviation),
         }
 

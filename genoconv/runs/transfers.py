@@ -49,6 +49,10 @@ class Batch:
         middle = (len(self.records) + 1) // 2
         return self._part(slice(middle)), self._part(slice(middle, None))
 
+    def alone(self, place: int) -> "Batch":
+        """One of the records, by its place here, without padding."""
+        return self._part(slice(place, place + 1))
+
     def _part(self, rows: slice) -> "Batch":
         lengths = self.lengths[rows]
         part = rows, slice(max(lengths))

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -186,8 +186,7 @@ def serve(pipe: Connection, settings: EmbedSettings, model: Path, number: int, d
 
 
 def _serve(pipe: Connection, engine: Engine, errand: Errand, number: int) -> None:
-    engine.settings = replace(engine.settings, precision=errand.precision)
-    prepare_for(engine, errand.longest)
+    prepare_for(engine, errand.longest, errand.precision)
     parts = PartWriter(errand.folder, worker=number, about=computes(engine), interval=engine.settings.commit_every)
     pipe.send(READY)
     stopped = threading.Event()
@@ -203,7 +202,8 @@ def _serve(pipe: Connection, engine: Engine, errand: Errand, number: int) -> Non
 def warm_up(engine: Engine) -> None:
     """Embed a few bases on a GPU, whose libraries are loaded when they are first used."""
     if engine.device.type == "cuda":
-        for _, hidden in states(engine, torch.full((1, WARM_UP_BASES), VOCABULARY["A"], dtype=torch.uint8)):
+        ids = torch.full((1, WARM_UP_BASES), VOCABULARY["A"], dtype=torch.uint8)
+        for _, hidden in states(engine, ids, set()):
             hidden[0, -1].cpu()
 
 

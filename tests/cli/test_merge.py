@@ -6,11 +6,14 @@ import resource
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import h5py
 import numpy as np
 import pytest
+
+from genoconv.merge import joined_provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--model", str(ROOT / "tests" / "golden" / "tiny-d64"), "--threads", "1"]
@@ -76,6 +79,17 @@ def test_merged_shards_are_the_file_of_a_single_run(genoconv: Command, fasta: Pa
     assert genoconv("verify", out).code == 0
     assert "r17" in (tmp_path / "out.failures.tsv").read_text()
     assert not any(path.exists() for path in shards)
+
+
+def test_what_shards_recomputed_is_told_of_the_whole() -> None:
+    common = {"compute": [], "failures": [], "seconds": 1.0, "finished": "", "command": []}
+    told = [[{"row": 1}], None, [{"row": 5}, {"row": 7}]]  # of the second by an older version
+    shards: list[Any] = [
+        SimpleNamespace(index=i, path=Path("x"), provenance=common | ({"recomputed": rows} if rows else {}))
+        for i, rows in enumerate(told, start=1)
+    ]
+    joined = joined_provenance(shards[::-1], seconds=1.0)
+    assert joined["recomputed"] == [{"row": 1}, {"row": 5}, {"row": 7}]
 
 
 def test_a_shard_for_which_nothing_is_left(genoconv: Command, fasta: Path, tmp_path: Path) -> None:

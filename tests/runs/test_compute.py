@@ -1,20 +1,33 @@
-"""Units of work and their commits: what a kill at any moment would lose."""
+"""Units of work: what a kill at any moment would lose, and what becomes of records that half precision cannot hold."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from genoconv.embed import already_done, prepare, run
 from genoconv.inputs.fasta import Record
+from genoconv.inputs.tokens import VOCABULARY
+from genoconv.model.config import HyenaConfig
+from genoconv.model.hyenadna import HyenaDNA
+from genoconv.model.pretrained import save_checkpoint
 from genoconv.outputs import part_files
+from genoconv.outputs.inspection import read_info
 from genoconv.outputs.part_files import PartWriter
+from genoconv.outputs.reading import read_embedded
 from genoconv.runs import compute
+from genoconv.runs.job import EmbedSettings, Job
 from genoconv.runs.transfers import Batch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read once, when Triton is imported
 
 INTERVAL = 60.0
 
@@ -72,3 +85,98 @@ def test_a_kill_never_loses_more_than_one_interval_of_work(
     assert begun == []
     # Nor is there a file for every record, where records are short.
     assert len(list(folder.iterdir())) <= 1 + 2 * sum(lengths) * seconds_per_base / INTERVAL
+
+
+def overflowing_model(folder: Path) -> Path:
+    """A small model whose first block leaves float16's range where a sequence holds N, and nowhere else."""
+    torch.manual_seed(1)
+    model = HyenaDNA(HyenaConfig(d_model=16, n_layer=2, d_inner=40, l_max=64)).eval()
+    with torch.no_grad():
+        model.embedding.weight.normal_()
+        model.embedding.weight[:, 15] = model.embedding.weight[:, :15].mean(dim=1)  # 0 behind the norm
+        model.embedding.weight[VOCABULARY["N"]] = torch.eye(16)[15]
+        model.stack[0].operator.in_proj.weight[[16 + 5, 32 + 5], 15] = 6e3  # x1 and v of channel 5
+    save_checkpoint(model, folder)
+    return folder
+
+
+def embedded(model: Path, records: dict[str, str], output: Path, **changes: Any) -> tuple[Job, dict[str, Any]]:
+    """The job, and its rows by id, computed by the kernels of a GPU (else in Triton's interpreter)."""
+    fasta = output.with_suffix(".fa")
+    fasta.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in records.items()))
+    job = prepare([fasta], EmbedSettings(model=str(model), threads=1, **changes))
+    if job.settings.precision == "auto":
+        job.engine.precision = "half"  # as on a GPU
+    run(job, output)
+    found = read_embedded(output)
+    return job, dict(zip(found.ids, found.rows, strict=True))
+
+
+@pytest.fixture(scope="module")
+def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model whose first block leaves float16's range where a sequence holds N, and nowhere else."""
+    torch.manual_seed(1)
+    model = HyenaDNA(HyenaConfig(d_model=16, n_layer=2, d_inner=40, l_max=64)).eval()
+    with torch.no_grad():
+        model.embedding.weight.normal_()
+        model.embedding.weight[:, 15] = model.embedding.weight[:, :15].mean(dim=1)  # 0 behind the norm
+        model.embedding.weight[VOCABULARY["N"]] = torch.eye(16)[15]
+        model.stack[0].operator.in_proj.weight[[16 + 5, 32 + 5], 15] = 6e3  # x1 and v of channel 5
+    folder = tmp_path_factory.mktemp("model")
+    save_checkpoint(model, folder)
+    return folder
+
+
+RECORDS = {"a": "ACGTACGGTC", "b": "ACGTNACGGTCA", "c": "TACGTACGGTC", "d": "NNNNCGT", "e": "GGACGTACGGTC"}
+REASON = "float16 overflow in block 1: the convolution of channel 5"
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the interpreter
+def test_what_overflows_is_computed_in_float32(overflowing: Path, tmp_path: Path) -> None:
+    job, rows = embedded(overflowing, RECORDS, tmp_path / "auto.h5", poolings=("mean", "max"), tokens=True)
+    assert list(rows) == list(RECORDS)
+    assert job.failures == []
+    assert job.recomputed == {1: REASON, 3: REASON}
+    told = read_info(tmp_path / "auto.h5").provenance["recomputed"]
+    assert told == [{"id": "b", "row": 1, "reason": REASON}, {"id": "d", "row": 3, "reason": REASON}]
+    _, high = embedded(overflowing, RECORDS, tmp_path / "high.h5", precision="high", batch_bases=1)
+    _, fitting = embedded(overflowing, {name: RECORDS[name] for name in "ace"}, tmp_path / "ace.h5")
+    for name in "ace":
+        assert np.array_equal(rows[name], fitting[name])
+        assert 0 < np.abs(rows[name] - high[name]).max() < 1e-2
+    for name in "bd":
+        assert np.array_equal(rows[name], high[name])
+    with h5py.File(tmp_path / "auto.tokens.h5") as file:
+        for name, first, last in zip(RECORDS, file["offsets"][:-1], file["offsets"][1:], strict=True):
+            assert np.allclose(file["data"][first:last].mean(0), rows[name], atol=1e-5)
+    job.recomputed = {}
+    again = already_done(job, tmp_path / "auto.h5", overwrite=False)
+    assert again is not None
+    assert job.recomputed == {1: REASON, 3: REASON}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_whether_a_record_overflows_is_not_its_neighbours_doing(overflowing: Path, tmp_path: Path) -> None:
+    _, together = embedded(overflowing, RECORDS, tmp_path / "together.h5")
+    job, single = embedded(overflowing, RECORDS, tmp_path / "single.h5", batch_bases=1)
+    assert job.recomputed == {1: REASON, 3: REASON}
+    for name in "bd":
+        assert np.array_equal(together[name], single[name])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter is not asked for")
+def test_workers_compute_in_float32_too(overflowing: Path, tmp_path: Path) -> None:
+    _, here = embedded(overflowing, RECORDS, tmp_path / "one.h5", batch_bases=16)
+    job, rows = embedded(overflowing, RECORDS, tmp_path / "two.h5", batch_bases=16, device="cpu,cpu")
+    assert job.recomputed == {1: REASON, 3: REASON}
+    assert all(np.array_equal(rows[name], here[name]) for name in RECORDS)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_half_precision_that_was_asked_for_fails_instead(overflowing: Path, tmp_path: Path) -> None:
+    job, rows = embedded(overflowing, RECORDS, tmp_path / "half.h5", precision="half")
+    assert list(rows) == ["a", "c", "e"]
+    assert {failure.id for failure in job.failures} == {"b", "d"}
+    assert all("block 1: the convolution of channel 5" in failure.reason for failure in job.failures)
+    assert job.recomputed == {}
