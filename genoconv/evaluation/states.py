@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genoconv.errors import InputError
 from genoconv.inputs.batches import plan_batches
-from genoconv.inputs.tokens import encode, pad_batch, reverse_complement
+from genoconv.inputs.tokens import encode_batch
 from genoconv.model.config import HyenaConfig
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.inference import hidden_states
@@ -88,9 +88,7 @@ def _stranded(
     turn: bool,
 ) -> dict[int, dict[str, Tensor]]:
     """By layer, what the views need of one strand: means, maxima, deviations, states at places; (B, d) each."""
-    tokens = [reverse_complement(encode(sequence)) if turn else encode(sequence) for sequence in batch]
-    ids, lengths = pad_batch(tokens)
-    sizes = lengths.tolist()
+    ids, sizes = encode_batch(batch, turn=turn), list(map(len, batch))
     places = {
         name: [_place(size, site, offset, turn=turn) for size in sizes]
         for name, offset in {"site": 0, **{f"window{offset}": offset for offset in NEIGHBOURS}}.items()

@@ -24,9 +24,10 @@ VOCABULARY = MappingProxyType(
 )
 PAD = VOCABULARY["[PAD]"]
 UNKNOWN = VOCABULARY["[UNK]"]
-_PAD_BYTE = bytes([PAD])
 
 _TABLE = bytes(VOCABULARY.get(chr(_byte), UNKNOWN) for _byte in range(256))
+_TABLE_WITH_PAD = bytes([PAD]) + _TABLE[1:]
+_COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 
 
 def encode(sequence: bytes) -> npt.NDArray[np.uint8]:
@@ -48,16 +49,21 @@ def reverse_complement(tokens: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.where((flipped >= first) & (flipped <= last), first + last - flipped, flipped).astype(np.uint8)
 
 
-def pad_batch(rows: Sequence[npt.NDArray[np.uint8]]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Stack token ids of different lengths; the model is causal, so pads on the right change no base.
+def encode_batch(sequences: Sequence[bytes], *, turn: bool = False) -> npt.NDArray[np.uint8]:
+    """Stack normalised sequences of different lengths; the model is causal, so pads on the right change no base.
+
+    All are translated in one go: of many short ones that takes a tenth of the time of one by one.
 
     Args:
-        rows: B arrays of token ids, each (L_b,).
+        sequences: B sequences as `encode` takes them, without zero bytes.
+        turn: Give their reverse complements.
 
     Returns:
-        Token ids (B, max L_b) uint8, filled with PAD on the right; and the lengths (B,) int64.
+        Token ids (B, longest), filled with PAD on the right.
     """
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    longest = int(lengths.max(initial=0))
-    padded = b"".join(row.tobytes().ljust(longest, _PAD_BYTE) for row in rows)
-    return np.frombuffer(bytearray(padded), dtype=np.uint8).reshape(len(rows), longest), lengths
+    if turn:
+        sequences = [sequence.translate(_COMPLEMENT)[::-1] for sequence in sequences]
+    longest = max(map(len, sequences), default=0)
+    padded = b"".join([sequence.ljust(longest, b"\0") for sequence in sequences])
+    ids = bytearray(padded).translate(_TABLE_WITH_PAD)
+    return np.frombuffer(ids, dtype=np.uint8).reshape(len(sequences), longest)

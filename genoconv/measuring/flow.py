@@ -13,7 +13,7 @@ from genoconv.embed import prepare, run, units
 from genoconv.inputs.batches import padding_waste
 from genoconv.inputs.fasta import Record
 from genoconv.inputs.scan import scan
-from genoconv.inputs.tokens import encode, pad_batch
+from genoconv.inputs.tokens import encode_batch
 from genoconv.measuring.cost import Peak, alone
 from genoconv.measuring.model import random_model
 from genoconv.model.inference import Precision, hidden_states
@@ -132,7 +132,7 @@ def _fitting(records: list[Record], bases: int) -> Iterator[list[Record]]:
 def _embed(job: Job, records: list[Record]) -> float:
     """Seconds in which the model computes the final states of some records."""
     engine = job.engine
-    ids = torch.from_numpy(pad_batch([encode(record.sequence) for record in records])[0]).to(engine.device)
+    ids = torch.from_numpy(encode_batch([record.sequence for record in records])).to(engine.device)
     start = time.perf_counter()
     for _, hidden in hidden_states(engine.model, ids, precision=engine.precision):
         hidden[0, -1].cpu()  # waits for the device

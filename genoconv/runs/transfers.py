@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genoconv.inputs.ahead import ahead
 from genoconv.inputs.fasta import Record
-from genoconv.inputs.tokens import encode, pad_batch, reverse_complement
+from genoconv.inputs.tokens import encode_batch
 from genoconv.outputs.hdf5 import Array
 
 Unit = tuple[Array, Sequence[Record]]
@@ -73,12 +73,11 @@ def batches(units: Iterable[Unit], device: torch.device, *, both_strands: bool) 
 
 def make_batch(rows: Array, records: Sequence[Record], device: torch.device, *, both_strands: bool) -> Batch:
     """Encode and pad the records of one unit, in memory that the device copies from while it computes."""
-    encoded = [encode(record.sequence) for record in records]
-    strands = [encoded, [reverse_complement(row) for row in encoded]] if both_strands else [encoded]
-    ids = [torch.from_numpy(pad_batch(strand)[0]) for strand in strands]
+    sequences = [record.sequence for record in records]
+    strands = [torch.from_numpy(encode_batch(sequences, turn=turn)) for turn in (False, True)[: 1 + both_strands]]
     if device.type == "cuda":
-        ids = [strand.pin_memory() for strand in ids]
-    return Batch(rows, records, list(map(len, encoded)), ids[0], ids[1] if both_strands else None)
+        strands = [strand.pin_memory() for strand in strands]
+    return Batch(rows, records, list(map(len, sequences)), strands[0], strands[1] if both_strands else None)
 
 
 def to_host(states: Tensor, dtype: str) -> Iterator[Array]:

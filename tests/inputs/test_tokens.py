@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from genoconv.inputs.tokens import PAD, VOCABULARY, encode, pad_batch, reverse_complement
+from genoconv.inputs.tokens import PAD, VOCABULARY, encode, encode_batch, reverse_complement
 
 
 def test_ids_are_those_of_the_reference_tokenizer() -> None:
@@ -19,16 +19,20 @@ def test_every_other_byte_is_unknown() -> None:
 
 
 def test_padding_is_on_the_right() -> None:
-    ids, lengths = pad_batch([encode(b"ACG"), encode(b"T"), encode(b"NNNN")])
+    ids = encode_batch([b"ACG", b"T", b"NNNN", b"xA"])
     assert ids.dtype == np.uint8
-    assert ids.tolist() == [[7, 8, 9, 4], [10, 4, 4, 4], [11, 11, 11, 11]]
-    assert lengths.tolist() == [3, 1, 4]
+    assert ids.tolist() == [[7, 8, 9, 4], [10, 4, 4, 4], [11, 11, 11, 11], [6, 7, 4, 4]]
+
+
+def test_a_turned_batch_holds_reverse_complements() -> None:
+    sequences = [b"ACGTN", b"A", b"GGT"]
+    for row, sequence in zip(encode_batch(sequences, turn=True), sequences, strict=True):
+        assert row[: len(sequence)].tolist() == reverse_complement(encode(sequence)).tolist()
+        assert set(row[len(sequence) :].tolist()) <= {PAD}
 
 
 def test_an_empty_batch_has_no_rows() -> None:
-    ids, lengths = pad_batch([])
-    assert ids.shape == (0, 0)
-    assert lengths.shape == (0,)
+    assert encode_batch([]).shape == (0, 0)
 
 
 def test_reverse_complement_turns_bases_and_leaves_the_rest() -> None:
