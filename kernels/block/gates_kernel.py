@@ -37,7 +37,7 @@ def _filtered(u_ptr, taps_ptr, channel, o_u, q, mask):
     return low, high
 
 
-@triton.jit(do_not_specialize=["behind"])
+@triton.jit(do_not_specialize=["u_c", "behind"])
 def gates_kernel(
     u_ptr, taps_ptr, v_ptr, gate_ptr,
     u_c, v_c, first, last, behind, row, channels,

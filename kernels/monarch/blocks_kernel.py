@@ -25,7 +25,7 @@ def _load(u_ptr, gate_ptr, u_b, u_h, i_b, i_h, b, h, o_t, L, UNIT: tl.constexpr,
     return u, gate
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["STEPS", "TOTAL"], do_not_specialize_on_alignment=["BLOCKS"])
 def blocks_kernel(
     u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, spectrum_ptr, scale_ptr, skip_ptr,
     outer_ptr, twiddle_ptr, inner_ptr,

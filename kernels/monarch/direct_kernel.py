@@ -7,7 +7,7 @@ import triton.language as tl
 from genoconv.kernels.monarch.pieces import load_gated, store_gated
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "K"])
 def direct_kernel(
     u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, taps_ptr, scale_ptr, skip_ptr,
     u_b, u_h, i_b, i_h, o_b, o_h, y_b, y_h,

@@ -20,7 +20,7 @@ def _turn(k, N):
     return tl.cos(angle), tl.sin(angle)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["K"])
 def turn_kernel(taps_ptr, z_ptr, t_h, t_k, K, N, SIZE: tl.constexpr):
     """Part d of filter h, times exp(2 pi i k / (4 N)), into (H, D, N) complex, zero from tap K on."""
     h = tl.program_id(1).to(tl.int64)
@@ -54,7 +54,7 @@ def _stretch(r, F0, F1):
     return ((r % F0) * F1 + (r // F0) % F1).to(tl.int64)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["D", "F0", "F1", "N1"])
 def pack_kernel(
     z_ptr, most_ptr, data_ptr, scale_ptr, ROOM, GAIN, D, F0, F1, N1, REST, N2: tl.constexpr, SIZE: tl.constexpr
 ):  # fmt: skip

@@ -43,7 +43,7 @@ def _rows(step, o_j, N1, SIGNALS, PACK: tl.constexpr):
     return signal, n1, mask
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["H0", "N1", "SIGNALS", "STEPS"], do_not_specialize_on_alignment=["B", "CHUNKS"])
 def outer_forward_kernel(
     u_ptr, in_gate_ptr, real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr, factor_ptr,
     u_b, u_h, i_b, i_h,
@@ -96,7 +96,7 @@ def outer_forward_kernel(
         tl.store(imaginary_ptr + o_z, zi.to(tl.float16), mask=m_z)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N1", "SIGNALS", "STEPS"])
 def middle_kernel(
     real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr,
     N1, M, SIGNALS, STEPS,
@@ -137,7 +137,7 @@ def _stretch(t, B, NJ):
     return ((hj // NJ) * B + t % B).to(tl.int64) * NJ + hj % NJ
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["H0", "NJ", "STEPS", "TOTAL"], do_not_specialize_on_alignment=["B"])
 def inner_kernel(
     planes_ptr, spectrum_ptr, skip_ptr, left_ptr, right_ptr, twiddle_ptr,
     PLANE, B, H0, NJ, STEPS, TOTAL,
@@ -192,7 +192,7 @@ def inner_kernel(
         tl.store(p_z + imaginary + o_p, -zi.to(tl.float16))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["H0", "N1", "SIGNALS", "STEPS"], do_not_specialize_on_alignment=["B", "CHUNKS"])
 def outer_inverse_kernel(
     real_ptr, imaginary_ptr, out_gate_ptr, y_ptr, second_gate_ptr, second_ptr, scale_ptr, matrix_ptr, twiddle_ptr,
     o_b, o_h, y_b, y_h, s_b, s_h,
