@@ -24,6 +24,7 @@ from genoconv.runs.compute import Done, make_engine, prepare_for, states, work
 from genoconv.runs.devices import usable_cores, use_threads
 from genoconv.runs.job import EmbedSettings, Engine
 from genoconv.runs.provenance import computes
+from genoconv.runs.sharing import Share
 from genoconv.runs.signals import stop_on_signals
 from genoconv.runs.transfers import Unit, batches
 
@@ -93,7 +94,7 @@ class Team:
         """Hand out the units, and yield what became of them, until all are done and all workers have committed."""
         for member in self._members:
             self._tell(member, errand)
-        unit = next(units, None)  # always one in hand, so that nobody waits for the input to be read
+        share = Share(units)  # always some in hand, so that nobody waits for the input to be read
         while self._members:
             for pipe in wait(list(self._members)):
                 assert isinstance(pipe, Connection)
@@ -108,8 +109,8 @@ class Team:
                     continue
                 for _ in range(2 if answer == READY else 1):
                     if pipe not in self._told_all:
-                        self._tell(pipe, unit)
-                        unit = next(units, None)
+                        self._tell(pipe, share.take(pipe))
+                        share.refill()
 
     def dismiss(self) -> None:
         """End workers that still run; each commits what it has done. Nothing to do after a good end."""

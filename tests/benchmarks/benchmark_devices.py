@@ -14,6 +14,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -28,6 +29,7 @@ from genoconv.model.names import DEFAULT_MODEL
 from genoconv.model.pretrained import save_checkpoint
 from genoconv.outputs.verification import verify
 from genoconv.runs.job import EmbedSettings
+from genoconv.runs.transfers import Unit
 from genoconv.runs.workers import Team
 
 MEDIAN, SPREAD, LONGEST = 20_000, 1.3, 2_000_000
@@ -68,16 +70,21 @@ def model_of(name: str, folder: Path) -> str:
 def embedded(fasta: Path, output: Path, model: str, devices: str) -> tuple[int, int, float, float]:
     """Records and bases of one run, the seconds until the first worker was ready, and those from then on."""
     job = embed.prepare([fasta], EmbedSettings(model=model, device=devices))
-    begin = time.perf_counter()
-    handed_out = [] if job.team else [begin]
-    tell = Team._tell
+    handed_out: list[float] = []
+    tell, units = Team._tell, embed.units
 
     def noted(team: Team, pipe: Any, what: Any) -> None:
         if isinstance(what, tuple):
             handed_out.append(time.perf_counter())
         tell(team, pipe, what)
 
-    with patch.object(Team, "_tell", noted):
+    def taken(*arguments: Any) -> Iterator[Unit]:
+        for unit in units(*arguments):
+            handed_out.append(time.perf_counter())
+            yield unit
+
+    begin = time.perf_counter()
+    with patch.object(Team, "_tell", noted) if job.team else patch.object(embed, "units", taken):
         done = embed.run(job, output, overwrite=True)
     end = time.perf_counter()
     if verify(output):
