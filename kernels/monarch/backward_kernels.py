@@ -29,7 +29,7 @@ def _load(x_ptr, gate_ptr, x_b, x_h, g_b, g_h, b, h, o, L, UNIT: tl.constexpr, G
     return x, tl.load(gate_ptr + (b * g_b + h * g_h) * UNIT + o, mask=mask, other=0.0) if GATED else x
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "H", "STEPS"])
 def blocks_backward_kernel(
     u_ptr, in_gate_ptr, out_gate_ptr, dy_ptr, du_ptr, din_ptr, dout_ptr, product_ptr,
     spectrum_ptr, scale_ptr, skip_ptr, factor_ptr, outer_ptr, twiddle_ptr, inner_ptr,
@@ -108,7 +108,7 @@ def blocks_backward_kernel(
     tl.store(p_product + P, pi)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "ROWS", "H0", "NJ", "STEPS", "STRETCHES"])
 def inner_backward_kernel(
     x_real_ptr, x_imaginary_ptr, g_real_ptr, g_imaginary_ptr, product_ptr, spectrum_ptr, skip_ptr,
     left_ptr, right_ptr, twiddle_ptr,

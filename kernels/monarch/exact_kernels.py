@@ -58,7 +58,7 @@ def _gated(x_ptr, gate_ptr, o_x, o_gate, mask, GATED: tl.constexpr):
     return x
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "H", "H0", "N1", "SIGNALS", "STEPS"])
 def exact_outer_kernel(
     u_ptr, gate_ptr, y_ptr, real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr, factor_ptr,
     u_b, u_h, g_b, g_h, y_b, y_h,
@@ -106,7 +106,7 @@ def exact_outer_kernel(
             tl.store(imaginary_ptr + o_z, zi, mask=m_z)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N1", "SIGNALS", "STEPS"])
 def exact_middle_kernel(
     real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr, N1, M, SIGNALS, STEPS,
     T1: tl.constexpr, C: tl.constexpr, INVERSE: tl.constexpr,
@@ -140,7 +140,7 @@ def exact_middle_kernel(
         tl.store(imaginary_ptr + o_z, zi, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "H0", "NJ", "STEPS", "TOTAL"])
 def exact_inner_kernel(
     real_ptr, imaginary_ptr, spectrum_ptr, skip_ptr, left_ptr, right_ptr, twiddle_ptr,
     B, H0, NJ, STEPS, TOTAL,
@@ -196,7 +196,7 @@ def exact_inner_kernel(
         tl.store(imaginary_ptr + o_z, zi)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "H", "STEPS"])
 def exact_blocks_kernel(
     u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, spectrum_ptr, scale_ptr, factor_ptr, skip_ptr,
     outer_ptr, twiddle_ptr, inner_ptr,

@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B"])
 def loudness_kernel(
     x_ptr, gate_ptr, loudness_ptr, x_b, x_h, g_b, g_h, B, L, SIZE: tl.constexpr, STEPS: tl.constexpr,
     GATED: tl.constexpr,
@@ -28,7 +28,7 @@ def loudness_kernel(
     tl.store(loudness_ptr + at + B * tl.num_programs(0), tl.max(most, axis=0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "PARTS"])
 def factor_kernel(loudness_ptr, factor_ptr, B, PARTS, MEAN, LARGEST, ROWS: tl.constexpr, SIZE: tl.constexpr):
     """The power of two for each channel that brings every row's sum under MEAN and every sample under LARGEST, (H,).
 

@@ -10,7 +10,7 @@ import triton.language as tl
 from genoconv.kernels.monarch.pieces import load_gated, store_gated
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["H0", "WINDOWS"])
 def decimate_kernel(
     u_ptr, in_gate_ptr, low_ptr, matrix_ptr,
     u_b, u_h, i_b, i_h,
@@ -37,7 +37,7 @@ def decimate_kernel(
     tl.store(low_ptr + low_row + o_w[:, None] * LOW + o_k[None, :], b_low.to(tl.float16), mask=o_w[:, None] < WINDOWS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["H0", "WINDOWS"])
 def interpolate_kernel(
     u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, low_ptr, matrix_ptr, skip_ptr,
     u_b, u_h, i_b, i_h, o_b, o_h, y_b, y_h,
