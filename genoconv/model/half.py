@@ -33,9 +33,11 @@ from genoconv.model.workers import Workers
 WIDEST = 256
 """Channels of a model up to which the kernels hold a tile on the chip."""
 
-ROW_STEP = 8
-"""Rows are padded to a multiple of so many positions: then all of them start at multiples of 16 bytes."""
+ROW_STEP = 16
+"""Rows are padded to a multiple of so many positions: all start at multiples of 16 bytes, and a kernel serves all."""
 
+# Models have a multiple of so many channels.
+_CHANNELS = 8
 # Positions projected at a time: so many that a GPU is full, so few that memory does not grow.
 _CHUNK = 1 << 18
 # Positions before a chunk that are projected again, for the short filter looks back on two.
@@ -75,8 +77,8 @@ _WEIGHTS: WeakKeyDictionary[HyenaDNA, tuple[object, HalfWeights]] = WeakKeyDicti
 
 def obstacle(config: HyenaConfig, device: torch.device, longest: int = 1) -> str:
     """Why a model does not run in half precision on a device, for up to `longest` tokens; empty if it does."""
-    if config.d_model > WIDEST or config.d_model % ROW_STEP:
-        return f"takes models of up to {WIDEST} channels, a multiple of {ROW_STEP}; this one has {config.d_model}"
+    if config.d_model > WIDEST or config.d_model % _CHANNELS:
+        return f"takes models of up to {WIDEST} channels, a multiple of {_CHANNELS}; this one has {config.d_model}"
     return triton_obstacle(device, torch.float16, _row(longest))
 
 
