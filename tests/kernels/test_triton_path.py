@@ -320,7 +320,7 @@ def test_frequency_sparse_into_an_operand_and_strided(target: str) -> None:
     ids=str,
 )
 def test_spectra_know_how_long_a_signal_they_serve(plan: Plan, length: int, taps: int, expected: int) -> None:
-    assert triton_path.prepare(torch.ones(1, taps), length, plan=plan).length == expected
+    assert triton_path.prepare(torch.ones(1, taps, device=DEVICE), length, plan=plan).length == expected
 
 
 def test_what_triton_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
