@@ -56,6 +56,11 @@ class Spectrum:
         """Bytes of memory that the transform takes."""
         return self.data.numel() * self.data.element_size()
 
+    @property
+    def in_place(self) -> bool:
+        """Whether results are written over the signals without a copy."""
+        return self.plan is None or self.band is not None or self.plan.in_place
+
     def __getitem__(self, channels: slice) -> "Spectrum":
         """The spectrum of a contiguous block of the channels, sharing memory with this one."""
         scale = None if self.scale is None else self.scale[channels]

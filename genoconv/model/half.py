@@ -225,7 +225,8 @@ class _Run:
             self.mixed.masked_fill_(self._padding, 0.0)
         operator = self._model.stack[layer - 1].operator
         with Workers(v.device, count=1) as workers:
-            self._bank.convolve(self._model.config, layer, operator, v, gate, self._kept, workers)
+            mixed = self._bank.convolve(self._model.config, layer, operator, v, gate, self._kept, workers)
+        self.mixed = mixed.transpose(0, 1).view_as(self.mixed)
         launch.transform(
             self._stream,
             self.mixed,

@@ -146,7 +146,7 @@ def _hidden_states(model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept) -
                     if padding is not None:
                         v.masked_fill_(padding, 0.0)
                 with stage("convolution", x.device):
-                    bank.convolve(model.config, layer, block.operator, v, gate, kept, workers)
+                    v = bank.convolve(model.config, layer, block.operator, v, gate, kept, workers)
                 with stage("output projection, MLP", x.device):
                     workers.each(partial(_transform, block, x, v, chunks), chunks)
                 if layer in wanted:

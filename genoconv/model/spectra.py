@@ -107,28 +107,32 @@ class FilterBank:
         gate: Tensor,
         kept: Kept,
         workers: Workers,
-    ) -> None:
-        """Replaces v (B, d, L) by gate * (long filter * v + skip v), for the operator of one layer.
+    ) -> Tensor:
+        """Filters v (B, d, L) -> gate * (long filter * v + skip v), for the operator of one layer.
 
         In float16, results that are not finite are the caller's to notice; else they are an error. With fewer
         frequencies, what stands behind a row's end reaches it: v must be 0 there.
+
+        Returns:
+            v itself with the results; or others with its strides, where that spares a copy.
         """
         length = v.shape[-1]
         if v.numel() == 0:
-            return
+            return v
         backend, check = ("triton", False) if v.dtype == torch.float16 else ("auto", True)
         batch = _batch_class(v.shape[0], length)
         if spectra_bytes(config, length, kept, v.device, v.dtype, batch) <= self.budget:
             with torch.no_grad():
                 spectrum = self._spectrum(config, layer, operator.long_filter, length, kept, v.dtype, batch, backend)
+            out = v if spectrum.in_place else v.new_empty_strided(v.shape, v.stride())
 
             def with_spectrum(at: slice) -> None:
-                fftconv(v[:, at], spectrum[at], operator.skip[at], out_gate=gate[:, at], out=v[:, at], check=check)
+                fftconv(v[:, at], spectrum[at], operator.skip[at], out_gate=gate[:, at], out=out[:, at], check=check)
 
             # Four parts a worker, so that none waits long for another.
             pieces = 1 if workers.count == 1 else 4 * workers.count
             workers.each(with_spectrum, _parts(config.d_model, -(-config.d_model // pieces)))
-            return
+            return out
         count = kept.count(config, length)
         with torch.no_grad():
             features = make_features(operator.long_filter, count)
@@ -147,6 +151,7 @@ class FilterBank:
             )
 
         workers.each(with_taps, _parts(config.d_model, step))
+        return v
 
     def _spectrum(
         self,

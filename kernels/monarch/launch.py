@@ -78,9 +78,7 @@ def convolve(
         out: (B, H, L), dtype of u.
     """
     aliased = any(t is not None and t.data_ptr() == out.data_ptr() for t in (u, in_gate))
-    # Programs that read what another program may have written over by then.
-    shared = plan.method == "direct" or (plan.method == "blocks" and plan.history > 0)
-    beside = out.stride(-1) != 1 or (aliased and shared)
+    beside = out.stride(-1) != 1 or (aliased and not plan.in_place)
     y = torch.empty(u.shape, dtype=out.dtype, device=u.device) if beside else out
     operands = Operands(u, in_gate, out_gate, y, skip)
     if plan.method == "direct":

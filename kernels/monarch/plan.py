@@ -49,6 +49,11 @@ class Plan:
         """Samples in one transform; 1 for "direct"."""
         return prod(self.factors)
 
+    @property
+    def in_place(self) -> bool:
+        """Whether results may be written over the signals: no program reads what another may have written by then."""
+        return self.method == "passes" or (self.method == "blocks" and not self.history)
+
     def __str__(self) -> str:
         name = " x ".join(map(str, self.factors))
         return f"{name} + before" if self.history else name or "direct"

@@ -6,13 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from genoconv.kernels import triton_path
+from genoconv.kernels.monarch.plan import Plan
 from genoconv.model import half
 from genoconv.model.config import HyenaConfig
 from genoconv.model.half import HalfPrecisionOverflowError, half_weights, obstacle
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.inference import hidden_states
 from genoconv.model.pretrained import load_model
-from genoconv.model.spectra import filter_bank
+from genoconv.model.spectra import ALL, filter_bank
+from genoconv.model.workers import Workers
 from tests.model.test_golden import GOLDEN, cases_of, expected_case
 
 GPU = torch.cuda.is_available()
@@ -84,6 +87,22 @@ def test_chunks_of_positions_do_not_show(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(half, "_CHUNK", 24)
     (found,) = states(model, ids, [-1]).values()
     assert error(found, whole) <= 1e-6
+
+
+def test_results_that_cannot_be_written_over_the_signals_are_taken_where_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(triton_path, "choose", lambda *_: Plan("direct"))
+    model, ids = small(), tokens(3, 20)
+    assert error(states(model, ids, [-1])[3], states(model, ids, [-1], "high")[3]) <= TOLERANCE
+    bank = filter_bank(model)
+    v, gate = (torch.randn(16, 72, dtype=torch.float16, device=DEVICE).view(16, 3, 24).transpose(0, 1) for _ in "vg")
+    before = v.clone()
+    with Workers(DEVICE, count=1) as workers:
+        found = bank.convolve(model.config, 1, model.stack[0].operator, v, gate, ALL, workers)
+    assert torch.equal(v, before)
+    assert found.stride() == v.stride()
+    assert found.isfinite().all()
 
 
 def test_filters_that_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
