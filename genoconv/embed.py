@@ -32,7 +32,7 @@ from genoconv.runs.memory import fits, unit_budget
 from genoconv.runs.provenance import computes, description, differences
 from genoconv.runs.shards import WHOLE, Shard, deal
 from genoconv.runs.transfers import Unit, batches
-from genoconv.runs.workers import Errand, Team, work_on_all
+from genoconv.runs.workers import Errand, Team, warm_up, work_on_all
 
 
 def prepare(
@@ -68,6 +68,8 @@ def prepare(
         beside.submit(file_sha256, source.weights)  # remembered for the description of the run
         found = scan(inputs, settings.letters, duplicates=settings.duplicates, regions=wanted_regions(settings))
         engine = make_engine(settings, source.path, devices[0], int(found.lengths.max(initial=1)))
+        if team is None:
+            warm_up(engine)
     possible = fits(found.lengths, engine.demand, engine.memory)
     failures = [Failure(bad.id, bad.where, bad.reason) for bad in found.failures]
     impossible = np.flatnonzero(~possible).tolist()

@@ -78,7 +78,7 @@ class RegionReader:
             sequence=sequence,
             source=source,
             line=region.line,
-            replaced=piece.replaced,
+            replaced=dict(piece.replaced),  # that can be sent to another process
             lowercase=piece.lowercase,
             start=region.start,
             end=end,

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 DuplicatePolicy = Literal["error", "first", "number", "keep"]
 
+HELD_BYTES = 1 << 26
+"""The records of an input that takes no more memory than this are held from the first pass on, and not read again."""
+
+RECORD_BYTES = 600
+"""What a record takes beside its sequence."""
+
 
 class Reader(Protocol):
     """Reads the records of an input; any number of times, always the same."""
@@ -67,6 +73,7 @@ class Scan:
     sources: list[str]
     file_sha256: dict[str, str]
     _reader: Reader = field(repr=False)
+    _held: list[Record] | None = field(repr=False)
     _left_out: frozenset[int] = field(repr=False)
     _renamed_from: dict[int, str] = field(repr=False)
 
@@ -90,11 +97,15 @@ class Scan:
         return digest.hexdigest()
 
     def records(self) -> Iterator[Record]:
-        """Read the input a second time and yield exactly the scanned records, in order, under their output ids.
+        """Yield exactly the scanned records, in order, under their output ids; a large input is read a second time.
 
         Raises:
             InputError: The input is not what it was at the first pass.
         """
+        if self._held is not None:
+            for row, record in enumerate(self._held):
+                yield replace(record, id=self.ids[row]) if row in self._renamed_from else record
+            return
         row = 0
         good = (item for item in self._reader.read() if isinstance(item, Record))
         for number, record in enumerate(good):
@@ -136,7 +147,7 @@ def scan(
     duplicates: DuplicatePolicy = "error",
     regions: "Sequence[Region] | None" = None,
 ) -> Scan:
-    """Read everything once and check it; holds one record at a time.
+    """Read everything once and check it; holds one record at a time beside those that it keeps (`HELD_BYTES`).
 
     Args:
         paths: FASTA files, plain or compressed; "-" is standard input.
@@ -183,6 +194,8 @@ class _Rows:
         self.first_row: dict[str, int] = {}
         self.repeats: list[tuple[int, int]] = []
         self.left_out: set[int] = set()
+        self.held: list[Record] | None = []
+        self.held_bytes = 0
 
     def add(self, record: Record) -> None:
         row = len(self.ids)
@@ -203,6 +216,14 @@ class _Rows:
         if record.replaced:
             self.replaced.update(record.replaced)
         self.lowercase += record.lowercase
+        self.hold(record)
+
+    def hold(self, record: Record) -> None:
+        self.held_bytes += len(record) + RECORD_BYTES
+        if self.held_bytes > HELD_BYTES:
+            self.held = None
+        if self.held is not None:
+            self.held.append(record)
 
     def finish(self, reader: Reader) -> Scan:
         if self.repeats and self.duplicates == "error":
@@ -225,6 +246,7 @@ class _Rows:
             sources=self.sources,
             file_sha256=reader.file_sha256(),
             _reader=reader,
+            _held=self.held,
             _left_out=frozenset(self.left_out),
             _renamed_from=renamed_from,
         )

@@ -229,7 +229,7 @@ def time_fast(case: Case) -> Fast:
     with torch.inference_mode():
         taken = cost(run, case.device)
         parts = shares(run, case.device, precision=engine.precision, ms=taken.ms)
-    predicted = expected_memory(engine, case.batch * case.length, case.length)
+    predicted = expected_memory(engine, [(case.batch, case.length)])
     return Fast(taken, bank.nbytes, predicted, parts)
 
 

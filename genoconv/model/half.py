@@ -27,7 +27,7 @@ from genoconv.model.block import Block
 from genoconv.model.config import NORM_EPS, PAD, HyenaConfig
 from genoconv.model.graphs import LARGEST, States, recorded
 from genoconv.model.hyenadna import HyenaDNA
-from genoconv.model.spectra import ALL, Kept, filter_bank, taps_at_a_time
+from genoconv.model.spectra import ALL, Kept, filter_bank, round_length, taps_at_a_time
 from genoconv.model.workers import Workers
 
 WIDEST = 256
@@ -36,10 +36,14 @@ WIDEST = 256
 ROW_STEP = 16
 """Rows are padded to a multiple of so many positions: all start at multiples of 16 bytes, and a kernel serves all."""
 
+# The kernel of the gates takes two positions as one number: in long rows it is one kernel as well.
+_LONG_ROW, _LONG_ROW_STEP = 1024, 32
 # Models have a multiple of so many channels.
 _CHANNELS = 8
 # Positions projected at a time: so many that a GPU is full, so few that memory does not grow.
 _CHUNK = 1 << 18
+# Filters are transformed so much at a time.
+_TRANSFORM_BYTES = 1 << 29
 # Positions before a chunk that are projected again, for the short filter looks back on two.
 _BEHIND = 8
 _FINAL_ROWS = 1 << 18
@@ -87,7 +91,7 @@ def memory_per_base(config: HyenaConfig) -> int:
     return (4 + 3 * 2) * config.d_model + 8
 
 
-def fixed_bytes(config: HyenaConfig, bases: int, longest: int, kept: Kept = ALL) -> int:
+def fixed_bytes(config: HyenaConfig, bases: int, longest: int, kept: Kept = ALL, *, held: bool = False) -> int:
     """Bytes that a GPU run takes at most beside `memory_per_base`, the weights and the spectra that are kept.
 
     Args:
@@ -95,17 +99,17 @@ def fixed_bytes(config: HyenaConfig, bases: int, longest: int, kept: Kept = ALL)
         bases: Padded bases of a batch.
         longest: Bases of its longest record.
         kept: What is kept of the filters.
+        held: Whether spectra are kept for the next batch, and so made whole; else a few channels at a time.
     """
-    planes = min(PLANE_BYTES, 4 * config.d_model * bases)
-    taps = 4 * kept.count(config, longest)
-    channels = min(config.d_model, taps_at_a_time(longest, 1, "cuda"))
-    # Spectra are made from taps in complex64, a step of channels at a time, by way of four tensors of its size.
-    making = (
-        taps * (channels + 2 * config.filter_order) + 4 * channels * longest + 4 * min(8 * channels * longest, 1 << 29)
-    )
-    projections = 2 * 3 * config.d_model * min(_CHUNK, bases)
-    copied = 4 * config.d_model * bases if bases <= LARGEST else 0  # the states, where passes are replayed
-    return max(planes, making) + projections + copied
+    d, taps, n = config.d_model, 4 * kept.count(config, longest), round_length(longest)
+    projections = 2 * 3 * d * min(2 * _CHUNK, bases)  # of a chunk, and of the one before
+    planes = min(PLANE_BYTES, 4 * d * bases)
+    channels = d if held else min(d, taps_at_a_time(longest, 1, "cuda"))
+    transforms = 3 * min(8 * channels * n, _TRANSFORM_BYTES)  # what is transformed, the result, and room to work
+    making = channels * taps + max(2 * config.filter_order * taps, transforms)
+    if not held:
+        making += config.filter_order * taps + 4 * channels * n
+    return max(planes, projections, making)
 
 
 def half_states(
@@ -191,7 +195,8 @@ def _padded(ids: Tensor) -> Tensor:
 
 def _row(length: int) -> int:
     """Positions of a padded row."""
-    return -(-length // ROW_STEP) * ROW_STEP
+    step = ROW_STEP if length < _LONG_ROW else _LONG_ROW_STEP
+    return -(-length // step) * step
 
 
 class _Run:

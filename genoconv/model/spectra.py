@@ -90,7 +90,7 @@ class FilterBank:
 
     def held(self, config: HyenaConfig, rows: int, length: int, kept: Kept) -> list[Spectrum] | None:
         """The spectra of all layers for float16 signals (rows, d, length), or None if some are not held."""
-        batch = _batch_class(rows, length)
+        batch = batch_class(rows, length)
         keys = [_key(config, layer, length, kept, torch.float16, batch) for layer in range(1, config.n_layer + 1)]
         if not all(key in self._spectra for key in keys):
             return None
@@ -120,7 +120,7 @@ class FilterBank:
         if v.numel() == 0:
             return v
         backend, check = ("triton", False) if v.dtype == torch.float16 else ("auto", True)
-        batch = _batch_class(v.shape[0], length)
+        batch = batch_class(v.shape[0], length)
         if spectra_bytes(config, length, kept, v.device, v.dtype, batch) <= self.budget:
             with torch.no_grad():
                 spectrum = self._spectrum(config, layer, operator.long_filter, length, kept, v.dtype, batch, backend)
@@ -209,7 +209,7 @@ def taps_at_a_time(count: int, workers: int, device: torch.device | str = "cpu")
     return max(_FEWEST_CHANNELS, _TAPS_BYTES[torch.device(device).type] // (workers * 4 * count))
 
 
-def _batch_class(batch: int, length: int) -> int:
+def batch_class(batch: int, length: int) -> int:
     """Rows of the batch, roughly: the plan for short signals depends on them."""
     return 1 << min(6, (batch - 1).bit_length()) if length <= _LONGEST_BY_BATCH else 1
 

@@ -1,6 +1,7 @@
 """What a run will take, told before it starts: rows, disk, memory, time."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from genoconv.inputs.batches import padding_waste
 from genoconv.model.spectra import filter_bank
 from genoconv.outputs.formats import predicted_bytes, predicted_token_bytes, total_width
+from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.pooling import SITE
 from genoconv.runs.compute import states
 from genoconv.runs.job import Engine, Job
+from genoconv.runs.memory import Shape
 
 PROBE_BASES = {"cpu": 1 << 13, "cuda": 1 << 18}
 """Bases embedded to measure the speed: enough to fill caches or a GPU, a second at most on two CPU cores."""
@@ -50,7 +53,6 @@ def estimate(job: Job) -> Estimate:
     plan = [unit for pool in job.pools for unit in pool]
     longest = int(lengths.max())
     padding = padding_waste(job.inputs.lengths, plan)
-    largest = max(len(unit) * int(job.inputs.lengths[unit].max()) for unit in plan)
     on_disk = predicted_bytes(
         len(lengths),
         total_width(settings.poolings, job.engine.layers, config.d_model),
@@ -67,16 +69,35 @@ def estimate(job: Job) -> Estimate:
         longest=longest,
         padding=padding,
         bytes_on_disk=on_disk,
-        memory=expected_memory(job.engine, max(min(largest, job.engine.batch_bases), longest), longest),
+        memory=expected_memory(job.engine, shapes(job.inputs.lengths, plan, job.engine.batch_bases)),
         seconds=bases / (1 - padding) / rate / len(job.devices),
         bases_per_second=rate,
     )
 
 
-def expected_memory(engine: Engine, bases: int, longest: int) -> int:
-    """Peak of a batch of so many padded bases beside program and weights, in bytes, with the spectra that are kept."""
-    kept = engine.demand.spectra(longest, filter_bank(engine.model).budget)
-    return engine.demand.peak(bases, longest) + kept
+def shapes(lengths: Array, plan: Sequence[Array], most: int) -> list[Shape]:
+    """Shapes of the batches that units are computed in, of at most so many padded bases; each once per stretch."""
+    found = list[Shape]()
+    for unit in plan:
+        rows, longest = len(unit), int(lengths[unit].max())
+        while rows > 1 and rows * longest > most:
+            rows = (rows + 1) // 2
+        if found[-1:] != [(rows, longest)]:
+            found.append((rows, longest))
+    return found
+
+
+def expected_memory(engine: Engine, batches: Sequence[Shape]) -> int:
+    """Peak of batches, one after the other, beside program and weights, in bytes, with the spectra that are kept."""
+    demand, budget = engine.demand, filter_bank(engine.model).budget
+    most, spectra, done = 0, 0, set[Shape]()
+    for rows, longest in batches:
+        own = demand.spectra(rows, longest)
+        if own <= budget and (kind := demand.kind(rows, longest)) not in done:
+            done.add(kind)
+            spectra = min(budget, spectra + own)
+        most = max(most, spectra + demand.peak(rows * longest, longest, held=own <= budget))
+    return most
 
 
 def measured_rate(job: Job) -> float:

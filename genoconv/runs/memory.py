@@ -8,7 +8,7 @@ import torch
 from genoconv.model import graphs, half, inference
 from genoconv.model.config import HyenaConfig
 from genoconv.model.inference import Precision
-from genoconv.model.spectra import CACHE_BYTES, Kept, spectra_bytes
+from genoconv.model.spectra import CACHE_BYTES, Kept, batch_class, round_length, spectra_bytes
 from genoconv.runs.devices import free_memory
 
 SHARE = 0.8
@@ -18,8 +18,13 @@ LARGEST_BATCH = {"cpu": 1 << 16, "cuda": 1 << 20}
 """Padded bases beyond which a batch gains no speed: the CPU works in chunks of a few thousand positions anyway, and a
 GPU is full."""
 
-SMALLEST_UNIT, MANY_UNITS = 4096, 64
-"""A small input is divided into so many units, for shards and devices to share, but into none smaller than this."""
+SMALLEST_UNIT, MANY_UNITS = {"cpu": 1 << 12, "cuda": 1 << 18}, 64
+"""A small input is divided into so many units, for shards and devices to share, but into none smaller than this: of a
+quarter of that a GPU is not full, and waits for the host between units."""
+
+
+Shape = tuple[int, int]
+"""Rows of a batch, and bases of the longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +50,32 @@ class Demand:
             return half.memory_per_base(self.config)
         return inference.memory_per_base(self.config)
 
-    def beside(self, bases: int, longest: int) -> int:
-        """Bytes that a batch of so many padded bases takes beside these, without kept spectra on a GPU."""
+    def beside(self, bases: int, longest: int, *, held: bool = False) -> int:
+        """Bytes that a batch of so many padded bases takes beside these and kept spectra; `held`: if they are kept."""
         if self.precision == "half":
-            return half.fixed_bytes(self.config, bases, longest, self.kept)
+            return half.fixed_bytes(self.config, bases, longest, self.kept, held=held)
         return inference.fixed_bytes(self.config, longest, self.kept)
 
-    def peak(self, bases: int, longest: int) -> int:
+    def peak(self, bases: int, longest: int, *, held: bool = False) -> int:
         """Memory that a batch takes beside the model's weights, and without kept spectra on a GPU, in bytes."""
-        return self.beside(bases, longest) + self.per_base * bases
+        return self.beside(bases, longest, held=held) + self.per_base * bases
 
-    def spectra(self, longest: int, budget: int) -> int:
-        """Bytes of the spectra that are kept of a batch whose longest record is so long, in half precision."""
+    def kind(self, rows: int, longest: int) -> Shape:
+        """What batches have in common that use the same spectra."""
+        return batch_class(rows, longest), round_length(longest)
+
+    def spectra(self, rows: int, longest: int) -> int:
+        """Bytes of the spectra for a batch, in half precision."""
         if self.precision != "half":
             return 0  # counted with what is beside
-        needed = spectra_bytes(self.config, longest, self.kept, self.device, torch.float16)
-        return needed if needed <= budget else 0
+        rows, length = self.kind(rows, longest)
+        return spectra_bytes(self.config, length, self.kept, self.device, torch.float16, rows)
 
 
 def unit_budget(total_bases: int, device: torch.device) -> int:
     """Padded bases of one unit of work: by kind of device and size of the input alone, so that all shards agree."""
     largest = LARGEST_BATCH[device.type]
-    return int(np.clip(total_bases // MANY_UNITS, SMALLEST_UNIT, largest))
+    return int(np.clip(total_bases // MANY_UNITS, SMALLEST_UNIT[device.type], largest))
 
 
 def memory_limit(device: torch.device, max_memory: int | None) -> int:
@@ -86,7 +95,7 @@ def spectra_budget(demand: Demand, bases: int, longest: int, limit: int) -> int:
     """Bytes of spectra that may be kept beside batches of so many padded bases."""
     if demand.precision != "half":
         return CACHE_BYTES
-    return max(0, limit - demand.peak(max(bases, longest), longest))
+    return max(0, limit - demand.peak(max(bases, longest), longest, held=True))
 
 
 def recordings_budget(demand: Demand, bases: int, longest: int, limit: int) -> int:

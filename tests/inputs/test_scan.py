@@ -73,9 +73,16 @@ def test_duplicate_ids_are_an_error_that_names_both(tmp_path: Path) -> None:
         ("keep", [("x", 1), ("x_2", 2), ("y", 3), ("x", 4), ("x", 5), ("y", 6)], []),
     ],
 )
+@pytest.mark.parametrize("held", [0, 1 << 20])
 def test_duplicate_ids_by_policy(
-    tmp_path: Path, duplicates: DuplicatePolicy, rows: list[tuple[str, int]], skipped: list[tuple[str, int]]
+    tmp_path: Path,
+    duplicates: DuplicatePolicy,
+    rows: list[tuple[str, int]],
+    skipped: list[tuple[str, int]],
+    held: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("genoconv.inputs.scan.HELD_BYTES", held)
     path = write(tmp_path / "x.fa", TWICE)
     found = scan([path], PLAIN, duplicates=duplicates)
     assert list(zip(found.ids, found.lengths.tolist(), strict=True)) == rows
@@ -93,12 +100,21 @@ def test_duplicate_ids_by_policy(
         pytest.param(b">a\nACGT\n>b\nTTTT\n>c\nA\n", id="a record more"),
     ],
 )
-def test_a_changed_input_is_noticed(tmp_path: Path, later: bytes) -> None:
+def test_a_changed_input_is_noticed(tmp_path: Path, later: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genoconv.inputs.scan.HELD_BYTES", 0)
     path = write(tmp_path / "x.fa", b">a\nACGT\n>b\nTTTT\n")
     found = scan([path], PLAIN)
     path.write_bytes(later)
     with pytest.raises(InputError, match="changed"):
         list(found.records())
+
+
+def test_a_small_input_is_read_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.fa", b">a\nACGT\n>b\nTTTT\n")
+    found = scan([path], PLAIN)
+    path.unlink()
+    for _ in range(2):
+        assert [(record.id, record.sequence) for record in found.records()] == [("a", b"ACGT"), ("b", b"TTTT")]
 
 
 def test_real_genes() -> None:

@@ -1,11 +1,16 @@
 """What a run may take is divided so that its parts together keep within the limit."""
 
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
 from genoconv.model import graphs
 from genoconv.model.config import HyenaConfig
 from genoconv.model.spectra import ALL, spectra_bytes
+from genoconv.runs import estimate
 from genoconv.runs.memory import Demand, recordings_budget, spectra_budget
 
 LARGE = HyenaConfig(d_model=256, n_layer=8, d_inner=1024, l_max=1_000_002)
@@ -27,3 +32,42 @@ def test_where_memory_is_plenty_recordings_have_their_budget() -> None:
     assert recordings_budget(GPU, 1 << 20, 1024, 100 << 30) == graphs.BUDGET
     assert recordings_budget(Demand(LARGE, torch.device("cuda"), "high", ALL), 1 << 20, 1024, 100 << 30) == 0
     assert recordings_budget(Demand(LARGE, torch.device("cpu"), "half", ALL), 1 << 20, 1024, 100 << 30) == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "length", "measured"),
+    [
+        (64, 1024, 0.257),
+        (4, 32_768, 0.720),
+        (1, 160_000, 2.726),
+        (1, 450_000, 6.515),
+        (1, 1_000_000, 12.845),
+        (1, 2_097_152, 23.469),
+        (1, 4_194_304, 44.485),
+    ],
+)
+def test_a_batch_takes_what_was_foreseen(rows: int, length: int, measured: float) -> None:
+    """Measured in GiB on one H200, with the spectra that are made meanwhile."""
+    foreseen = GPU.spectra(rows, length) + GPU.peak(rows * length, length, held=True)
+    assert foreseen / 2**30 == pytest.approx(measured, rel=0.1)
+
+
+def test_a_run_keeps_the_spectra_of_all_its_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine: Any = SimpleNamespace(demand=GPU, model=None)
+    batches = [(1, 1_000_000), (1, 990_000), (4, 250_000)]
+    budget = 1 << 40
+    monkeypatch.setattr(estimate, "filter_bank", lambda _: SimpleNamespace(budget=budget))
+    first, both = GPU.spectra(1, 1_000_000), GPU.spectra(1, 1_000_000) + GPU.spectra(4, 250_000)
+    assert estimate.expected_memory(engine, batches[:2]) == first + GPU.peak(1_000_000, 1_000_000, held=True)
+    assert estimate.expected_memory(engine, batches[::-1]) == both + GPU.peak(1_000_000, 1_000_000, held=True)
+    budget = first - 1
+    few = estimate.expected_memory(engine, batches[:2])
+    assert few == GPU.peak(1_000_000, 1_000_000)
+
+
+def test_units_are_computed_in_batches_that_fit() -> None:
+    lengths = np.array([100, 90, 80, 70, 10])
+    plan = [np.array([0, 1, 2, 3]), np.array([0, 1, 2, 3]), np.array([4])]
+    assert estimate.shapes(lengths, plan, 1000) == [(4, 100), (1, 10)]
+    assert estimate.shapes(lengths, plan, 250) == [(2, 100), (1, 10)]
+    assert estimate.shapes(lengths, plan, 50) == [(1, 100), (1, 10)]
