@@ -9,6 +9,7 @@ from genoconv.outputs import hdf5
 from genoconv.outputs.formats import EMBEDDINGS, TOKENS, FileFormat, row_width, tokens_path
 from genoconv.outputs.hdf5 import Array, Dataset, File, Group
 from genoconv.outputs.patience import signals_waiting
+from genoconv.outputs.values import all_finite
 
 READ_BYTES = 32 << 20
 # What h5py raises on damaged files, by where the damage lies.
@@ -154,7 +155,7 @@ def _matrix_findings(name: str, matrix: Dataset, rows: int) -> Iterator[str]:
     for start, end, values in _blocks(matrix):
         if isinstance(values, str):
             yield f"{name}, rows {start} to {end - 1}: {values}"
-        elif not np.isfinite(values).all():
+        elif not all_finite(values):
             row = start + int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
             yield f"{name}, row {row}: a number is NaN or infinite"
         else:

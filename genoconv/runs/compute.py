@@ -20,7 +20,7 @@ from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.part_files import Key, PartWriter
 from genoconv.outputs.pooling import SITE, pool_site
 from genoconv.outputs.pooling import pool as pool_states
-from genoconv.outputs.values import to_stored
+from genoconv.outputs.values import all_finite, to_stored
 from genoconv.runs.devices import free_unused, is_out_of_memory
 from genoconv.runs.job import EmbedSettings, Engine, Failure
 from genoconv.runs.memory import batch_budget, memory_limit, recordings_budget, spectra_budget
@@ -261,7 +261,7 @@ def add_tokens(
         def pieces(own: torch.Tensor = own, bad: list[int] = bad) -> Iterator[Array]:
             start = 0
             for piece in to_host(own, dtype):
-                if not np.isfinite(piece).all():
+                if not all_finite(piece):
                     bad.append(start + int(np.argmin(np.isfinite(piece).all(axis=1))))
                 yield piece
                 start += len(piece)
