@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from genoconv.kernels import sparsity
 from genoconv.kernels.spectrum import Spectrum
@@ -28,7 +27,7 @@ _CPU_ODD_FACTOR = 1.25
 _CPU_PRODUCT_NS = 0.51
 # Work of one step, in bytes of spectra. CPU: of 2, 4 ... 64 MiB, 4 was fastest or within 5% of it from 32K to 1M
 # samples (16: 10 to 50% slower); a GPU wants to be filled.
-_STEP_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
+_STEP_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +82,19 @@ def prepare(taps: Tensor, length: int, *, dtype: torch.dtype) -> Spectrum:
 def _transform(taps: Tensor, plan: TransformPlan, dtype: torch.dtype, length: int) -> Spectrum:
     H, K = taps.shape
     part = K if plan.parts == 1 else plan.hop
-    data = torch.empty(
-        H, plan.parts, plan.n // 2 + 1, dtype=torch.complex128 if dtype == torch.float64 else torch.complex64,
-        device=taps.device,
-    )  # fmt: skip
+    whole = K // part
     # Many transforms a call: for one alone, MKL takes longer to plan than to compute (8 times, at n = 32768).
-    step = max(1, _STEP_BYTES[_kind(taps)] // (plan.parts * plan.n * 4))
+    step = min(H, max(1, _STEP_BYTES[_kind(taps)] // (plan.parts * plan.n * 4)))
+    padded = torch.zeros(step, plan.parts, plan.n, dtype=dtype, device=taps.device)
+    spectra = []
     for h in range(0, H, step):
-        padded = functional.pad(taps[h : h + step].to(dtype), (0, plan.parts * part - K))
-        data[h : h + step] = torch.fft.rfft(padded.view(-1, plan.parts, part), plan.n)
+        some = taps[h : h + step]
+        room = padded[: len(some)]
+        room[:, :whole, :part] = some[:, : whole * part].reshape(len(some), whole, part)
+        if whole < plan.parts:
+            room[:, whole, : K - whole * part] = some[:, whole * part :]
+        spectra.append(torch.fft.rfft(room))
+    data = spectra[0] if len(spectra) == 1 else torch.cat(spectra)
     return Spectrum("torch", K, length, plan.n, plan.hop, data, dtype)
 
 
@@ -148,19 +151,22 @@ def _step(
     out: Tensor,
     frames: Tensor,
 ) -> None:
-    """Convolves a few channels; `frames` is n - hop zeros, room for the signal, and zeros up to a whole block."""
+    """Convolves a few channels; `frames` is n - hop zeros, and room for the signal up to a whole block."""
     n, hop, L = spectrum.n, spectrum.hop, u.shape[-1]
     x = frames[..., n - hop : n - hop + L]
     x.copy_(u) if in_gate is None else torch.mul(u.to(x.dtype), in_gate.to(x.dtype), out=x)
+    frames[..., n - hop + L :] = 0.0
     blocks: Tensor = torch.fft.rfft(frames.unfold(-1, n, hop))  # (B, H, blocks, n // 2 + 1)
     if spectrum.data.shape[1] == 1:
         blocks *= spectrum.data
     else:
         blocks = _sum_of_parts(blocks, spectrum.data)
-    y: Tensor = torch.fft.irfft(blocks, n)[..., n - hop :].flatten(-2)[..., :L]
-    if skip is not None:
-        y = y.addcmul_(x, skip.to(x.dtype)[:, None])
-    out.copy_(y if out_gate is None else y.mul_(out_gate))
+    y: Tensor = torch.fft.irfft(blocks, n)[..., n - hop :]  # (B, H, blocks, hop)
+    if skip is not None:  # into the frames, which hold the same samples, without the gaps between blocks
+        room = frames[..., n - hop :].view(y.shape)
+        y = torch.addcmul(y, room, skip.to(y.dtype)[:, None, None], out=room)
+    y = y.flatten(-2)[..., :L]
+    out.copy_(y) if out_gate is None else torch.mul(y, out_gate, out=out)
 
 
 def _convolve_band(

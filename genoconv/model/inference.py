@@ -3,16 +3,16 @@
 Each block passes twice over the stream x (B, L, d), in chunks of positions that stay in the cache:
 
     1. norm, projections, short filter, v * x1  ->  v and x0, kept channel-major (B, d, L)
+       (in the first block of the few tokens that there are, instead of every position)
        then the long filter in place on v, a few channels at a time, skip and gate x0 in the same step
     2. output projection, add, norm, MLP, add   ->  x, in place
 
 So three tensors of B * L * d numbers are all that grows with the input. The numbers are those of `HyenaDNA.states`.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,15 +24,19 @@ from genoconv.model.block import Block
 from genoconv.model.config import NORM_EPS, PAD, HyenaConfig
 from genoconv.model.half import half_states
 from genoconv.model.hyenadna import HyenaDNA
-from genoconv.model.spectra import ALL, CACHE_BYTES, Kept, features_bytes, filter_bank, spectra_bytes, taps_at_a_time
+from genoconv.model.operator import HyenaOperator
+from genoconv.model.products import BLOCK, Product, across
+from genoconv.model.spectra import ALL, Kept, features_bytes, filter_bank, keeps, spectra_bytes, taps_at_a_time
 from genoconv.model.stages import stage
 from genoconv.model.workers import Workers
 
 # Bytes of the widest intermediate of one chunk. CPU: of 1, 2, 4 and 8 MiB all were within 3%; the caches are shared.
 _CHUNK_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
 _FINAL_ROWS = 4096
-# What torch and MKL hold after their first use.
-_LIBRARY_BYTES = 14 << 20
+# Blocks of positions from which on it is worth while to pack the weights.
+_MANY_BLOCKS = 4
+# What torch, MKL and oneDNN hold after their first use.
+_LIBRARY_BYTES = 16 << 20
 
 
 Precision = Literal["high", "half"]
@@ -110,23 +114,24 @@ def memory_per_base(config: HyenaConfig) -> int:
     return 3 * 4 * config.d_model + 8
 
 
-def fixed_bytes(config: HyenaConfig, length: int, kept: Kept = ALL) -> int:
-    """Bytes that a CPU run takes beside `memory_per_base` and the weights, for inputs of `length` tokens.
+def fixed_bytes(
+    config: HyenaConfig, length: int, kept: Kept = ALL, *, rows: int = 1, device: torch.device | str = "cpu"
+) -> int:
+    """Bytes that a run takes beside `memory_per_base` and the weights, for rows of `length` tokens.
 
-    Measured with 2 threads within 15% together with `memory_per_base`, from 8,000 to 1,000,000 tokens (below, up to
-    50 MiB too much). Inputs of many different lengths may make the kept filters grow to `spectra.CACHE_BYTES`.
+    Measured on a CPU with 2 threads within 15% together with `memory_per_base`, from 1,000 to 1,000,000 tokens (for few
+    and narrow ones 15 MiB too much). Inputs of many lengths may make kept filters grow to `spectra.CACHE_BYTES`.
     """
     features = features_bytes(config, length, kept)
-    taps = features // config.filter_order * config.d_model
-    spectra = spectra_bytes(config, length, kept)
+    row = features // config.filter_order  # taps of one channel
     workers = torch.get_num_threads()
-    step = workers * max(4 << 20, 8 * length)  # spectra of one step of a convolution
-    chunks = workers * 2 * _CHUNK_BYTES["cpu"]
-    if spectra <= CACHE_BYTES:
-        return spectra + features + taps + 8 * step + chunks + _LIBRARY_BYTES
-    row = taps // config.d_model
-    taps = min(taps, workers * row * taps_at_a_time(row // 4, workers))
-    return features + taps + 12 * step + chunks + _LIBRARY_BYTES
+    step = workers * max(1 << 20, 8 * length)  # spectra of one step of a convolution
+    chunks = workers * 4 * _CHUNK_BYTES["cpu"]
+    if keeps(config, rows, length, kept, device):
+        spectra = spectra_bytes(config, length, kept, device)
+        return spectra + features + config.d_model * row + 6 * step + chunks + _LIBRARY_BYTES
+    taps = row * min(config.d_model, workers * taps_at_a_time(row // 4, workers))
+    return features + taps + 10 * step + chunks + _LIBRARY_BYTES
 
 
 def _hidden_states(model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept) -> Iterator[tuple[int, Tensor]]:
@@ -141,14 +146,17 @@ def _hidden_states(model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept) -
             chunks = _Chunks(x, model.config, workers)
             padding = None if kept.frequencies == 1.0 else (ids == PAD)[:, None]  # (B, 1, L)
             for layer, block in enumerate(model.stack[: max(wanted)], start=1):
+                with torch.no_grad():
+                    source = _stream(block, x) if layer > 1 else _tokens(block, model.embedding.weight, ids)
+                    products = _products(block, pack=ids.numel() >= _MANY_BLOCKS * BLOCK)
                 with stage("projections, gates", x.device):
-                    workers.each(partial(_project, block, x, v, gate, chunks), chunks)
+                    workers.each(partial(_project, block.operator, source, v, gate, chunks.usual), chunks)
                     if padding is not None:
                         v.masked_fill_(padding, 0.0)
                 with stage("convolution", x.device):
                     v = bank.convolve(model.config, layer, block.operator, v, gate, kept, workers)
                 with stage("output projection, MLP", x.device):
-                    workers.each(partial(_transform, block, x, v, chunks), chunks)
+                    workers.each(partial(_transform, products, block.norm2, x, v), chunks)
                 if layer in wanted:
                     yield layer, x
         del v, gate, chunks
@@ -160,74 +168,98 @@ def _hidden_states(model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept) -
 
 
 class _Chunks:
-    """The chunks that the stream is cut into, and room for two intermediates of one, used again and again."""
+    """The chunks that the stream (B, L, d) is cut into.
+
+    Attributes:
+        usual: Positions of most chunks of a long row, for rows of any length.
+    """
 
     def __init__(self, x: Tensor, config: HyenaConfig, workers: Workers) -> None:
-        self._x, self._local = x, workers.local
+        self._rows, self._length = x.shape[:2]
         width = max(3 * config.d_model, config.d_inner)
         step = _CHUNK_BYTES["cpu" if x.device.type == "cpu" else "cuda"] // (width * x.element_size())
+        self.usual = step // BLOCK * BLOCK or step
         share = -(-x.shape[0] * x.shape[1] // workers.count)
-        self._positions = max(16, min(step, share))
-        self._room = 2 * (self._positions + 2) * width
+        self._positions = max(16, min(self.usual, share))
 
     def __iter__(self) -> Iterator[tuple[slice, slice]]:
         """Rows and positions of the chunks: part of one row, or several rows whole if they are short."""
-        B, L, _ = self._x.shape
-        rows = max(1, self._positions // max(L, 1))
-        for row in range(0, B, rows):
-            for first in range(0, L, self._positions):
-                yield slice(row, min(row + rows, B)), slice(first, min(first + self._positions, L))
-
-    def pair(self, *shape: int) -> list[Tensor]:
-        """Two tensors of a shape, holding anything; they are valid until this thread's next call."""
-        if not hasattr(self._local, "room"):
-            self._local.room = self._x.new_empty(2, self._room // 2)
-        return [half[: math.prod(shape)].view(shape) for half in self._local.room]
+        rows = max(1, self._positions // max(self._length, 1))
+        for row in range(0, self._rows, rows):
+            for first in range(0, self._length, self._positions):
+                yield slice(row, min(row + rows, self._rows)), slice(first, min(first + self._positions, self._length))
 
 
-def _project(block: Block, x: Tensor, v: Tensor, gate: Tensor, chunks: _Chunks, at: tuple[slice, slice]) -> None:
-    """First sweep, one chunk: x (B, L, d) -> v * x1 into v, and x0 into gate, both (B, d, L)."""
-    rows, positions = at
-    operator, d = block.operator, x.shape[-1]
-    two, one, now = operator.short_filter.weight[:, :, None].unbind(1)  # (3d, 1) each
-    shift = operator.short_filter.bias[:, None]
+def _project(
+    operator: HyenaOperator, source: "_Source", v: Tensor, gate: Tensor, usual: int, at: tuple[slice, slice]
+) -> None:
+    """First sweep, one chunk: from what the projections are of -> v * x1 into v, and x0 into gate, both (B, d, L)."""
+    rows, span = at
+    d = v.shape[1]
     # The short filter looks back on two positions, which the chunk before had computed: again is cheaper than kept.
-    halo = min(positions.start, 2)
-    h = x[rows, positions.start - halo : positions.stop]
-    b, c, _ = h.shape
-    h = functional.layer_norm(h, (d,), *_affine(block.norm1), NORM_EPS).view(b * c, d)
-    u, short = chunks.pair(3 * d, b * c)
-    torch.addmm(operator.in_proj.bias[:, None], operator.in_proj.weight, h.t(), out=u)
-    torch.mul(u, now, out=short).add_(shift)
-    u, short = u.view(3 * d, b, c), short.view(3 * d, b, c)
-    short[..., 1:].addcmul_(u[..., :-1], one[..., None])
-    short[..., 2:].addcmul_(u[..., :-2], two[..., None])
-    x0, x1, value = short[..., halo:].transpose(0, 1).chunk(3, dim=1)  # (b, d, c - halo) each
-    torch.mul(value, x1, out=v[rows, :, positions])
-    gate[rows, :, positions] = x0
+    halo = min(span.start, 2)
+    h = source.take(rows, slice(span.start - halo, span.stop))  # (b, c, k)
+    b, c, k = h.shape
+    u = across(source.weight, h.view(b * c, k), common=c - halo == usual).view(3 * d, b, c)
+    x0, x1, value = _short_filter(operator, u, starts=halo == 0)[..., halo:].transpose(0, 1).chunk(3, dim=1)
+    torch.mul(value, x1, out=v[rows, :, span])  # of (b, d, c - halo) each
+    gate[rows, :, span] = x0
 
 
-def _transform(block: Block, x: Tensor, y: Tensor, chunks: _Chunks, at: tuple[slice, slice]) -> None:
+class _Source(NamedTuple):
+    """What the projections are of: numbers `take(rows, positions)` (b, c, k), and the weight (3d, k) to them."""
+
+    take: Callable[[slice, slice], Tensor]
+    weight: Tensor
+
+
+def _stream(block: Block, x: Tensor) -> _Source:
+    """The stream x (B, L, d), normalised."""
+
+    def take(rows: slice, span: slice) -> Tensor:
+        return functional.layer_norm(x[rows, span], x.shape[-1:], *_affine(block.norm1), NORM_EPS)
+
+    return _Source(take, block.operator.in_proj.weight)
+
+
+def _tokens(block: Block, embedding: Tensor, ids: Tensor) -> _Source:
+    """The tokens' own: in the first block, few different positions are projected, those of `embedding` (V, d)."""
+    one_hot = torch.eye(len(embedding), dtype=embedding.dtype, device=embedding.device)
+    normed = functional.layer_norm(embedding, embedding.shape[-1:], *_affine(block.norm1), NORM_EPS)
+    return _Source(lambda rows, span: one_hot[ids[rows, span]], block.operator.in_proj.weight.mm(normed.t()))
+
+
+def _short_filter(operator: HyenaOperator, u: Tensor, *, starts: bool) -> Tensor:
+    """The short filter of u (3d, B, c) plus the projection's bias; the first two of c are right if rows start there."""
+    two, one, now = operator.short_filter.weight[:, :, None].unbind(1)  # (3d, 1) each
+    bias = operator.in_proj.bias[:, None]
+    y = (u * now[..., None]).add_((operator.short_filter.bias[:, None] + bias * (two + one + now))[..., None])
+    y[..., 1:].addcmul_(u[..., :-1], one[..., None])
+    y[..., 2:].addcmul_(u[..., :-2], two[..., None])
+    if starts:  # before a row there is nothing, and no bias either
+        y[..., 0] -= bias * (two + one)
+        y[..., 1:2] -= (bias * two)[..., None]
+    return y
+
+
+def _transform(
+    products: tuple[nn.Linear, Product, Product], norm: nn.LayerNorm, x: Tensor, y: Tensor, at: tuple[slice, slice]
+) -> None:
     """Second sweep, one chunk: adds the projection of y (B, d, L) to x (B, L, d), then the MLP of the sum."""
     rows, positions = at
-    out, fc1, fc2, d = block.operator.out_proj, block.mlp.fc1, block.mlp.fc2, x.shape[-1]
+    out, fc1, fc2 = products
+    d = x.shape[-1]
     stream = x[rows, positions].view(-1, d)
-    mixed = y[rows, :, positions].transpose(1, 2).reshape(-1, d)
+    mixed = y[rows, :, positions].transpose(1, 2).reshape(-1, d)  # one row: as it lies, which products of MKL can read
     stream.addmm_(mixed, out.weight.t()).add_(out.bias)
-    h = functional.layer_norm(stream, (d,), *_affine(block.norm2), NORM_EPS)
-    hidden, spare = chunks.pair(len(stream), fc1.out_features)
-    torch.addmm(fc1.bias, h, fc1.weight.t(), out=hidden)
-    stream.addmm_(_gelu(hidden, spare), fc2.weight.t()).add_(fc2.bias)
+    for part in torch.split(stream, BLOCK):
+        part.add_(fc2(fc1(functional.layer_norm(part, (d,), *_affine(norm), NORM_EPS))))
 
 
-def _gelu(x: Tensor, spare: Tensor) -> Tensor:
-    """GELU in its tanh form, into `spare`, as x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)).
-
-    Measured with torch 2.13 on one core of an AMD EPYC (Zen 4): 0.7 ns a number; torch's own takes 1.65.
-    """
-    torch.mul(x, x, out=spare)
-    torch.addcmul(x, spare, x, value=0.044715, out=spare)
-    return spare.mul_(2 * math.sqrt(2 / math.pi)).sigmoid_().mul_(x)
+def _products(block: Block, *, pack: bool) -> tuple[nn.Linear, Product, Product]:
+    """The output projection and both of the MLP."""
+    fc1, fc2 = block.mlp.fc1, block.mlp.fc2
+    return block.operator.out_proj, Product(fc1, gelu=True, pack=pack), Product(fc2, pack=pack)
 
 
 def _affine(norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:

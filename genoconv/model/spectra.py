@@ -2,7 +2,8 @@
 
 Spectra are kept for a transform length if those of all layers fit into a budget of bytes: then a sequence costs no
 filter work at all. For longer sequences taps and spectra are made in each layer, a few channels at a time, so that
-memory does not grow with the number of layers; this takes 15% of the time at 160,000 bases and d_model 256.
+memory does not grow with the number of layers; this takes 12% of the time at d_model 256. On a CPU the budget is small,
+and batches of many rows, of whose time it is 2%, keep nothing.
 
 Transform lengths are rounded up, four to an octave, so that sequences of like length share spectra.
 """
@@ -25,13 +26,16 @@ from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.operator import HyenaOperator, count_taps
 from genoconv.model.workers import Workers
 
-CACHE_BYTES = 640 << 20
-"""Of the spectra kept for one model: enough for 8 layers of 256 channels at 32K tokens."""
+CACHE_BYTES = {"cpu": 40 << 20, "cuda": 640 << 20}
+"""Of the spectra kept for one model: enough for 8 layers of 256 channels at 2,048 tokens, or 32K."""
 
-_CHUNK_TAPS = {"cpu": 1 << 14, "cuda": 1 << 18}
-# Of the taps made at a time where spectra are not kept; with 4 channels instead of 16, making them takes twice as long.
-_TAPS_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}
-_FEWEST_CHANNELS = 16
+MANY_ROWS = 8
+"""Rows of a batch from which on a CPU keeps no spectra."""
+
+_CHUNK_TAPS = {"cpu": 1 << 13, "cuda": 1 << 18}
+# Of the taps made at a time where spectra are not kept; with 16 channels instead of 32, making them takes 30% longer.
+_TAPS_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
+_FEWEST_CHANNELS = 24
 # Longest signals for which plans look at the number of rows.
 _LONGEST_BY_BATCH = 8192
 
@@ -65,7 +69,7 @@ class FilterBank:
         stamp: Of the model whose filters they are.
     """
 
-    def __init__(self, budget: int = CACHE_BYTES) -> None:
+    def __init__(self, budget: int) -> None:
         self.budget = budget
         self.graphs = Shelf[Recording]()
         self.stamp: object = None
@@ -121,9 +125,11 @@ class FilterBank:
             return v
         backend, check = ("triton", False) if v.dtype == torch.float16 else ("auto", True)
         batch = batch_class(v.shape[0], length)
-        if spectra_bytes(config, length, kept, v.device, v.dtype, batch) <= self.budget:
+        if keeps(config, v.shape[0], length, kept, v.device, self.budget, v.dtype):
             with torch.no_grad():
-                spectrum = self._spectrum(config, layer, operator.long_filter, length, kept, v.dtype, batch, backend)
+                spectrum = self._spectrum(
+                    config, layer, operator.long_filter, length, kept, v.dtype, batch, backend, workers
+                )
             out = v if spectrum.in_place else v.new_empty_strided(v.shape, v.stride())
 
             def with_spectrum(at: slice) -> None:
@@ -135,7 +141,7 @@ class FilterBank:
             return out
         count = kept.count(config, length)
         with torch.no_grad():
-            features = make_features(operator.long_filter, count)
+            features = make_features(operator.long_filter, count, workers)
         widest = count if v.device.type == "cpu" else length  # a GPU transforms them all at once
         step = min(-(-config.d_model // workers.count), taps_at_a_time(widest, workers.count, v.device))
 
@@ -163,12 +169,13 @@ class FilterBank:
         dtype: torch.dtype,
         batch: int,
         backend: str,
+        workers: Workers,
     ) -> Spectrum:
         key = _key(config, layer, length, kept, dtype, batch)
         if key not in self._spectra:
             rounded = round_length(length)
             count = kept.count(config, rounded)
-            taps = make_taps(long_filter, make_features(long_filter, count), slice(None), None)
+            taps = make_taps(long_filter, make_features(long_filter, count, workers), slice(None), None)
             spectrum = prepare(taps, rounded, dtype=dtype, batch=batch, backend=backend, keep=kept.frequencies)
             while self._spectra and self.nbytes + spectrum.nbytes > self.budget:
                 self.graphs.drop(self._spectra.popitem(last=False)[1])
@@ -199,7 +206,7 @@ def stamp(model: HyenaDNA) -> object:
 
 def filter_bank(model: HyenaDNA) -> FilterBank:
     """The bank of a model, emptied if the model has changed; it lives as long as the model."""
-    bank = _BANKS.setdefault(model, FilterBank())
+    bank = _BANKS.setdefault(model, FilterBank(CACHE_BYTES[model.embedding.weight.device.type]))
     bank.check(model)
     return bank
 
@@ -214,8 +221,8 @@ def batch_class(batch: int, length: int) -> int:
     return 1 << min(6, (batch - 1).bit_length()) if length <= _LONGEST_BY_BATCH else 1
 
 
-def _parts(channels: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, channels)) for start in range(0, channels, step)]
+def _parts(count: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def round_length(length: int) -> int:
@@ -246,29 +253,52 @@ def spectra_bytes(
     return config.n_layer * each
 
 
+def keeps(
+    config: HyenaConfig,
+    rows: int,
+    length: int,
+    kept: Kept = ALL,
+    device: torch.device | str = "cpu",
+    budget: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> bool:
+    """Whether the spectra for batches of some rows of `length` tokens are kept, within the budget or the usual one."""
+    kind = torch.device(device).type
+    if kind == "cpu" and rows >= MANY_ROWS:
+        return False
+    needed = spectra_bytes(config, length, kept, device, dtype, batch_class(rows, length))
+    return needed <= (CACHE_BYTES[kind] if budget is None else budget)
+
+
 def features_bytes(config: HyenaConfig, length: int, kept: Kept = ALL) -> int:
     """Bytes of the float32 features of one layer for inputs of `length` tokens."""
     return 4 * config.filter_order * kept.count(config, length)
 
 
-def make_features(long_filter: ImplicitFilter, count: int) -> Tensor:
+def make_features(long_filter: ImplicitFilter, count: int, workers: Workers) -> Tensor:
     """`long_filter.features(0, count)`, a few thousand positions at a time: no more memory than the result."""
     features = long_filter.freq.new_empty(count, len(long_filter.freq))
-    step = _CHUNK_TAPS[features.device.type]
-    for first in range(0, count, step):
-        last = min(first + step, count)
-        features[first:last] = long_filter.features(first, last)
+    step = min(_CHUNK_TAPS[features.device.type], max(256, -(-count // workers.count)))
+
+    def fill(at: slice) -> None:
+        features[at] = long_filter.features(at.start, at.stop)
+
+    workers.each(fill, _parts(count, step))
     return features
 
 
 def make_taps(long_filter: ImplicitFilter, features: Tensor, channels: slice, room: Tensor | None) -> Tensor:
-    """`long_filter.taps(features, channels)`, in `room` if given; a few thousand positions at a time stay in cache."""
+    """`long_filter.taps(features, channels)`, in `room` if given; a few thousand positions at a time stay in cache.
+
+    Each of these pieces of the window is the first one times a number.
+    """
     rates, weight = -long_filter.deltas[channels].abs()[:, None], long_filter.outer.weight[channels]
     taps = features.new_empty(len(rates), len(features)) if room is None else room[: len(rates)]
     step = _CHUNK_TAPS[features.device.type]
+    time = long_filter.positions.t[: len(features), 0]
+    first_window = (rates * time[:step]).exp_()
     for first in range(0, len(features), step):
         part = taps[:, first : first + step]
-        torch.mul(rates, long_filter.positions.t[first : first + part.shape[1], 0], out=part)
-        part.exp_().add_(long_filter.shift)
+        torch.mul(first_window[:, : part.shape[1]], (rates * time[first]).exp_(), out=part).add_(long_filter.shift)
         part.mul_(weight @ features[first : first + step].t())
     return taps

@@ -54,7 +54,8 @@ class Demand:
         """Bytes that a batch of so many padded bases takes beside these and kept spectra; `held`: if they are kept."""
         if self.precision == "half":
             return half.fixed_bytes(self.config, bases, longest, self.kept, held=held)
-        return inference.fixed_bytes(self.config, longest, self.kept)
+        rows = max(1, bases // max(longest, 1))
+        return inference.fixed_bytes(self.config, longest, self.kept, rows=rows, device=self.device)
 
     def peak(self, bases: int, longest: int, *, held: bool = False) -> int:
         """Memory that a batch takes beside the model's weights, and without kept spectra on a GPU, in bytes."""
@@ -94,7 +95,7 @@ def batch_budget(demand: Demand, longest: int, limit: int) -> int:
 def spectra_budget(demand: Demand, bases: int, longest: int, limit: int) -> int:
     """Bytes of spectra that may be kept beside batches of so many padded bases."""
     if demand.precision != "half":
-        return CACHE_BYTES
+        return CACHE_BYTES[demand.device.type]
     return max(0, limit - demand.peak(max(bases, longest), longest, held=True))
 
 

@@ -14,13 +14,16 @@ from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.inference import hidden_states
 from genoconv.model.spectra import (
     CACHE_BYTES,
+    MANY_ROWS,
     Kept,
     filter_bank,
+    keeps,
     make_features,
     make_taps,
     round_length,
     spectra_bytes,
 )
+from genoconv.model.workers import Workers
 
 CONFIG = HyenaConfig(d_model=40, n_layer=2, d_inner=16, l_max=700)
 
@@ -35,8 +38,8 @@ def model() -> HyenaDNA:
     return made
 
 
-def bases(length: int, seed: int = 0) -> Tensor:
-    return torch.randint(7, 12, (1, length), generator=torch.Generator().manual_seed(seed))
+def bases(length: int, seed: int = 0, rows: int = 1) -> Tensor:
+    return torch.randint(7, 12, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
 def final(model: HyenaDNA, ids: Tensor, filter_length: int | None = None) -> Tensor:
@@ -54,9 +57,9 @@ def count_features(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     runs: list[int] = []
     real = spectra.make_features
 
-    def counted(long_filter: ImplicitFilter, count: int) -> Tensor:
+    def counted(long_filter: ImplicitFilter, count: int, workers: Workers) -> Tensor:
         runs.append(count)
-        return real(long_filter, count)
+        return real(long_filter, count, workers)
 
     monkeypatch.setattr(spectra, "make_features", counted)
     return runs
@@ -82,6 +85,14 @@ def test_what_is_kept_does_not_change_the_result(model: HyenaDNA, budget: int, f
         assert torch.allclose(final(model, bases(1500), filter_length), expected, atol=1e-4)
         assert (filter_bank(model).nbytes > 0) == (budget > 0)
     assert filter_bank(model).nbytes <= budget
+
+
+def test_a_cpu_keeps_nothing_for_many_rows(model: HyenaDNA) -> None:
+    for rows in (1, MANY_ROWS - 1, MANY_ROWS):
+        filter_bank(model).clear()
+        ids = bases(300, rows=rows)
+        assert torch.allclose(final(model, ids), plain(model, ids), atol=1e-4)
+        assert (filter_bank(model).nbytes > 0) == (rows < MANY_ROWS)
 
 
 def test_filter_lengths_are_kept_apart(model: HyenaDNA) -> None:
@@ -132,8 +143,8 @@ def test_banks_live_as_long_as_their_models() -> None:
 def test_taps_made_in_pieces(model: HyenaDNA, channels: slice, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spectra, "_CHUNK_TAPS", {"cpu": 64})
     long_filter = model.stack[0].operator.long_filter
-    with torch.no_grad():
-        made = make_taps(long_filter, make_features(long_filter, 677), channels, None)
+    with torch.no_grad(), Workers(torch.device("cpu")) as workers:
+        made = make_taps(long_filter, make_features(long_filter, 677, workers), channels, None)
         assert torch.allclose(made, long_filter(677)[channels], atol=1e-6)
 
 
@@ -147,5 +158,9 @@ def test_rounded_lengths() -> None:
 
 def test_what_fits_is_kept() -> None:
     large = HyenaConfig(d_model=256, n_layer=8, d_inner=1024, l_max=1_000_002)
-    assert spectra_bytes(large, 32_768) <= CACHE_BYTES < spectra_bytes(large, 160_000)
-    assert spectra_bytes(large, 1_000_000, Kept(2000)) <= CACHE_BYTES
+    assert keeps(large, 1, 2048)
+    assert not keeps(large, 1, 4096)
+    assert not keeps(large, MANY_ROWS, 1024)
+    assert keeps(large, 1, 4096, budget=1 << 30)
+    assert keeps(large, 1, 1_000_000, Kept(2000), device="cuda")
+    assert spectra_bytes(large, 32_768) <= CACHE_BYTES["cuda"] < spectra_bytes(large, 160_000)
