@@ -14,6 +14,9 @@ PADDING_SHARE = 0.1
 LOOKAHEAD_BASES = 1 << 26
 """Records read ahead, from which batches of like length are made: 64 MB of sequence in memory."""
 
+FIRST_SHARE = 16
+"""So much smaller is the first of several pools, for nothing is computed while it is read."""
+
 
 def plan_batches(
     lengths: npt.ArrayLike, batch_bases: int, *, padding_share: float = PADDING_SHARE
@@ -73,7 +76,7 @@ def plan_units(
     Args:
         lengths: Length of each record in bases, (n,) integers, in input order.
         unit_bases: Padded bases of one batch.
-        lookahead_bases: A pool ends with the record that reaches this sum.
+        lookahead_bases: A pool ends with the record that reaches this sum; the first of several with a part of it.
 
     Returns:
         Pools of consecutive records; each a list of index arrays into `lengths`, longest batch first.
@@ -84,7 +87,8 @@ def plan_units(
     first = 0
     while first < len(sizes):
         before = int(totals[first - 1]) if first else 0
-        end = min(len(sizes), int(np.searchsorted(totals, before + lookahead_bases)) + 1)
+        ahead = lookahead_bases if first or totals[-1] <= lookahead_bases else lookahead_bases // FIRST_SHARE
+        end = min(len(sizes), int(np.searchsorted(totals, before + ahead)) + 1)
         pools.append([first + batch for batch in plan_batches(sizes[first:end], unit_bases)])
         first = end
     return pools

@@ -4,6 +4,7 @@ import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -167,12 +168,14 @@ def scan(
 
         reader = RegionReader(sources, policy, regions)
     rows = _Rows([source.name for source in sources], duplicates, of_regions=regions is not None)
-    for item in reader.read():
-        if isinstance(item, BadRecord):
-            rows.failures.append(item)
-        else:
-            rows.add(item)
-    return rows.finish(reader)
+    with ThreadPoolExecutor(1) as beside:
+        file_sha256 = beside.submit(reader.file_sha256)
+        for item in reader.read():
+            if isinstance(item, BadRecord):
+                rows.failures.append(item)
+            else:
+                rows.add(item)
+        return rows.finish(reader, file_sha256.result())
 
 
 class _Rows:
@@ -225,7 +228,7 @@ class _Rows:
         if self.held is not None:
             self.held.append(record)
 
-    def finish(self, reader: Reader) -> Scan:
+    def finish(self, reader: Reader, file_sha256: dict[str, str]) -> Scan:
         if self.repeats and self.duplicates == "error":
             raise self._not_unique()
         renamed_from = self._number_repeats() if self.duplicates == "number" else {}
@@ -244,7 +247,7 @@ class _Rows:
             failures=self.failures,
             skipped=self.skipped,
             sources=self.sources,
-            file_sha256=reader.file_sha256(),
+            file_sha256=file_sha256,
             _reader=reader,
             _held=self.held,
             _left_out=frozenset(self.left_out),

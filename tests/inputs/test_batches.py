@@ -67,8 +67,10 @@ def test_a_budget_below_one_is_refused() -> None:
 
 
 def test_pools_keep_the_order_and_end_with_the_record_that_reaches_the_sum() -> None:
-    pools = plan_units([4, 4, 9, 1], 100, lookahead_bases=8)
-    assert [sorted(np.concatenate(pool).tolist()) for pool in pools] == [[0, 1], [2], [3]]
+    lengths = [1, 1, 10, 10, 40, 1]
+    pools = plan_units(lengths, 100, lookahead_bases=32)
+    assert [sorted(np.concatenate(pool).tolist()) for pool in pools] == [[0, 1], [2, 3, 4], [5]]
+    assert len(plan_units(lengths, 100, lookahead_bases=sum(lengths))) == 1
     assert plan_units([], 100) == []
 
 
