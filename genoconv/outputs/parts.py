@@ -60,7 +60,7 @@ class Parts:
                 for draft in self.folder.glob(f"*{DRAFT_SUFFIX}"):
                     draft.unlink()
                 self.description = self._read_description()
-                self.refresh()
+                self.refresh(check=True)
         except BaseException:
             self.close()
             raise
@@ -76,14 +76,18 @@ class Parts:
             draft.replace(self.folder / DESCRIPTION)
             sync_folder(self.folder)
 
-    def refresh(self) -> None:
-        """Looks for parts that were committed since; damaged ones are removed, for their rows to be computed again."""
+    def refresh(self, *, check: bool = False) -> None:
+        """Looks for parts that were committed since; damaged ones are removed, for their rows to be computed again.
+
+        Args:
+            check: Read them whole. Those of this very run need not be read: they have a name, so they are complete.
+        """
         known = {part.path for part in self._parts}
         for path in sorted(self.folder.glob("part-*.npz")):
             if path in known:
                 continue
             try:
-                self._parts.append(Part.open(path))
+                self._parts.append(Part.open(path, check=check))
             except DAMAGE:
                 path.unlink()
                 self.damaged.append(path)
