@@ -8,7 +8,7 @@ Width 256, 8 layers, one NVIDIA H200, PyTorch 2.11: 8 rows of 1,024 bases took 3
 """
 
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import lru_cache
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -27,6 +27,9 @@ BUDGET = 2 << 30
 
 USES_BEFORE = 2
 """Batches of a shape before it is recorded, which takes as long as three to five of them (9 to 25 ms)."""
+
+USES_BEFORE_AGAIN = 100
+"""The same for a shape whose recording had to go."""
 
 _COUNTED = 1024
 
@@ -76,7 +79,7 @@ class Shelf(Generic[Held]):
     def __init__(self, budget: int = BUDGET) -> None:
         self.budget = budget
         self._held: OrderedDict[Hashable, Held] = OrderedDict()
-        self._uses: OrderedDict[Hashable, int] = OrderedDict()
+        self._left: OrderedDict[Hashable, int] = OrderedDict()  # uses before the one at which a shape is recorded
 
     @property
     def nbytes(self) -> int:
@@ -94,11 +97,11 @@ class Shelf(Generic[Held]):
 
     def due(self, shape: Hashable) -> bool:
         """Counts one more use of a shape without a recording; whether it has come often enough to be given one."""
-        uses = self._uses.pop(shape, 0) + 1
-        self._uses[shape] = uses
-        if len(self._uses) > _COUNTED:
-            self._uses.popitem(last=False)
-        return self.budget > 0 and uses == USES_BEFORE + 1
+        left = self._left.pop(shape, USES_BEFORE)
+        self._left[shape] = left - 1
+        if len(self._left) > _COUNTED:
+            self._left.popitem(last=False)
+        return self.budget > 0 and left == 0
 
     def keep(self, shape: Hashable, held: Held) -> None:
         """Takes a recording in; those used longest ago go where it needs their room."""
@@ -115,12 +118,12 @@ class Shelf(Generic[Held]):
     def clear(self) -> None:
         """Forgets all recordings."""
         self._held.clear()
-        self._uses.clear()
+        self._left.clear()
 
     def _forget(self, shape: Hashable) -> None:
-        """It may come back, when its shape has come often enough once more."""
+        """It may come back, but not so soon that more time is spent on recording than is gained."""
         del self._held[shape]
-        self._uses.pop(shape, None)
+        self._left[shape] = USES_BEFORE_AGAIN
 
 
 class Recording:
@@ -146,8 +149,7 @@ class Recording:
             stream = _beside(device)
             stream.wait_stream(torch.cuda.current_stream(device))
             with tables.handed_out() as used, torch.cuda.stream(stream):
-                for _ in passes(self._ids):  # makes what is made at first use: recorded, it would be made each time
-                    pass
+                deque(passes(self._ids), maxlen=0)  # makes what is made at first use, which is not to be recorded
             self.reads: Sequence[object] = [*reads, used]
             torch.cuda.synchronize(device)
             torch.cuda.empty_cache()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genoconv.model import graphs, half
 from genoconv.model.config import HyenaConfig
-from genoconv.model.graphs import USES_BEFORE, Shelf, States
+from genoconv.model.graphs import USES_BEFORE, USES_BEFORE_AGAIN, Shelf, States
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.inference import hidden_states
 from genoconv.model.spectra import filter_bank
@@ -48,7 +48,7 @@ def test_shapes_that_came_once_long_ago_are_forgotten(monkeypatch: pytest.Monkey
     shelf = Shelf[Fake]()
     for shape in range(50):
         shelf.due(shape)
-    assert len(shelf._uses) == 3
+    assert len(shelf._left) == 3
     assert [shelf.due(49) for _ in range(USES_BEFORE)] == [False] * (USES_BEFORE - 1) + [True]
 
 
@@ -75,9 +75,19 @@ def test_what_was_dropped_may_come_back() -> None:
     shelf.drop(spectrum)
     assert shelf.find("a") is None
     assert shelf.find("b") is not None
-    assert [shelf.due("a") for _ in range(USES_BEFORE + 1)] == [False] * USES_BEFORE + [True]
+    assert [shelf.due("a") for _ in range(USES_BEFORE_AGAIN + 1)] == [False] * USES_BEFORE_AGAIN + [True]
     shelf.clear()
     assert (len(shelf), shelf.nbytes) == (0, 0)
+
+
+def test_shapes_that_take_turns_are_not_recorded_over_and_over() -> None:
+    shelf, made = Shelf[Fake](budget=30), 0
+    for _ in range(200):
+        for shape in range(6):
+            if shelf.find(shape) is None and shelf.due(shape):
+                shelf.keep(shape, Fake())
+                made += 1
+    assert made <= 6 + 6 * 200 // USES_BEFORE_AGAIN
 
 
 def small() -> HyenaDNA:
