@@ -11,6 +11,7 @@ from genoconv.model.stages import stages
 KERNELS = {
     "short filter, gates": r"^gates_kernel",
     "output projection, MLP": r"^transform_kernel",
+    "embedding": r"^embed_kernel",
     "convolution": r"^(blocks|direct|inner|middle|outer_forward|outer_inverse|decimate|interpolate|exact_\w+)_kernel",
     "filters": r"^(turn|pack)_kernel|fft",
     "projections": r"gemm|nvjet|cutlass|xmma|cublas|splitk",

@@ -18,7 +18,6 @@ import numpy as np
 from genoconv.outputs.atomic import explained, sync_folder
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.patience import signals_waiting
-from genoconv.outputs.sink import Flusher
 
 DRAFT_SUFFIX = ".tmp"
 ROWS = "rows"
@@ -117,7 +116,6 @@ class PartWriter:
         self._values: dict[Key, list[Array]] = {}
         self._remarks: dict[int, str] = {}
         self._archive: zipfile.ZipFile | None = None
-        self._flusher: Flusher | None = None
         self._bytes = 0
         self._taken = 0
         self._since = time.monotonic()
@@ -149,7 +147,7 @@ class PartWriter:
         with self._writing():
             self._taken += 1
             name = f"{_token_name(row)}{_ATTEMPT}{self._taken}"
-            self._bytes += _write_pieces(self._open(), name, length, chain([first], rest), self._flusher)
+            self._bytes += _write_pieces(self._open(), name, length, chain([first], rest))
 
     def commit_if_due(self, *, following: float) -> None:
         """Commits when the finished rows are many, or would wait too long with the next work.
@@ -189,8 +187,6 @@ class PartWriter:
     def discard(self) -> None:
         """Drops what is not committed."""
         if self._archive is not None:
-            with suppress(OSError):
-                self._flushed()
             with suppress(OSError, ValueError):
                 self._archive.close()
             with suppress(OSError):
@@ -210,18 +206,7 @@ class PartWriter:
         if self._archive is None:
             self._serial += 1
             self._archive = zipfile.ZipFile(self._draft, "w", allowZip64=True)
-            assert self._archive.fp is not None
-            self._flusher = Flusher(self._archive.fp.fileno())
         return self._archive
-
-    def _flushed(self) -> None:
-        """Waits for what is on its way to the disk.
-
-        Raises:
-            OSError: The disk refused it.
-        """
-        if self._flusher is not None:
-            self._flusher.finish()
 
     @property
     def _draft(self) -> Path:
@@ -253,9 +238,7 @@ def _write_array(archive: zipfile.ZipFile, name: str, values: Array) -> None:
     _write_pieces(archive, name, len(values), iter([values]))
 
 
-def _write_pieces(
-    archive: zipfile.ZipFile, name: str, length: int, pieces: Iterator[Array], flusher: Flusher | None = None
-) -> int:
+def _write_pieces(archive: zipfile.ZipFile, name: str, length: int, pieces: Iterator[Array]) -> int:
     """Writes an array (length, ...) that comes in consecutive pieces; returns its bytes."""
     first = next(pieces)
     shape = (length, *first.shape[1:])
@@ -266,8 +249,6 @@ def _write_pieces(
         for piece in chain([first], pieces):
             file.write(np.ascontiguousarray(piece).data)
             written += piece.nbytes
-            if flusher is not None:
-                flusher.wrote(piece.nbytes)
     if written != first.dtype.itemsize * math.prod(shape):
         raise ValueError(f"{written} bytes of an array {name} of shape {shape}")
     return written

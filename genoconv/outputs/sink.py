@@ -1,53 +1,7 @@
 """Bytes of one new file on their way to the disk; the first failure is kept, and told when it is safe to tell it."""
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-
-FLUSH_BYTES = 128 << 20
-"""A large file is sent to the disk whenever so much was written to it: else all of it would wait for the end."""
-
-
-class Flusher:
-    """Sends to the disk what was written to a file, while more is written.
-
-    Args:
-        handle: The open file; it must stay open until `finish`.
-    """
-
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-        self._waiting = 0
-        self._beside: ThreadPoolExecutor | None = None
-        self._flushed: Future[None] | None = None
-
-    def wrote(self, size: int) -> None:
-        """Notes that so many bytes were written.
-
-        Raises:
-            OSError: The disk refused earlier ones.
-        """
-        self._waiting += size
-        if self._waiting < FLUSH_BYTES or (self._flushed is not None and not self._flushed.done()):
-            return
-        if self._flushed is not None:
-            self._flushed.result()
-        self._waiting = 0
-        self._beside = self._beside or ThreadPoolExecutor(1)
-        self._flushed = self._beside.submit(os.fsync, self._handle)
-
-    def finish(self) -> None:
-        """Waits for what is on its way; safe to call twice.
-
-        Raises:
-            OSError: The disk refused it. It says so once.
-        """
-        flushed, self._flushed = self._flushed, None
-        if self._beside is not None:
-            self._beside.shutdown()
-            self._beside = None
-        if flushed is not None:
-            flushed.result()
 
 
 class Sink:
@@ -67,7 +21,6 @@ class Sink:
     def __init__(self, path: Path) -> None:
         self.failure: Exception | None = None
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        self._flusher = Flusher(self._handle)
         self._position = 0
         self._size = 0
 
@@ -81,7 +34,6 @@ class Sink:
         Raises:
             OSError: The disk refuses.
         """
-        self._flusher.finish()
         os.fsync(self._handle)
 
     def close(self) -> None:
@@ -92,10 +44,7 @@ class Sink:
         """
         handle, self._handle = self._handle, -1
         if handle >= 0:
-            try:
-                self._flusher.finish()
-            finally:
-                os.close(handle)
+            os.close(handle)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Moves to a place, from the start or the end of the file."""
@@ -113,7 +62,6 @@ class Sink:
             done = 0
             while done < len(view) and self.failure is None:
                 done += os.pwrite(self._handle, view[done:], self._position + done)
-            self._flusher.wrote(done)
         except Exception as error:
             self.failure = self.failure or error
         self._position += len(view)

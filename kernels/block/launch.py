@@ -7,6 +7,7 @@ import triton
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from genoconv.kernels.block.embed_kernel import embed_kernel
 from genoconv.kernels.block.gates_kernel import gates_kernel
 from genoconv.kernels.block.packing import HIDDEN_STEP, Projection, Transform
 from genoconv.kernels.block.transform_kernel import transform_kernel
@@ -15,6 +16,25 @@ from genoconv.kernels.devices import on_device_of
 # Positions of one program: at 256 channels, sums in 128 registers of each of 256 threads.
 _ROWS = 128
 _WORDS = 512
+_EMBEDDED = 32
+
+
+def embed(ids: Tensor, table: Tensor, normal_table: Tensor, x: Tensor, normal: Tensor) -> None:
+    """Rows of two tables into the stream and into what the first block reads.
+
+    Args:
+        ids: (P,) integers, unit stride.
+        table: (vocabulary, d) float32.
+        normal_table: The same, normalised, float16.
+        x: (P, d) float32.
+        normal: (P, d) float16.
+    """
+    positions, d = x.shape
+    with on_device_of(x):
+        embed_kernel[(triton.cdiv(positions, _EMBEDDED),)](
+            ids, table, normal_table, x, normal, positions,
+            D=d, WIDTH=triton.next_power_of_2(d), T=_EMBEDDED, num_warps=4,
+        )  # fmt: skip
 
 
 def gates(u: Tensor, projection: Projection, v: Tensor, gate: Tensor, *, first: int, behind: int, row: int) -> None:

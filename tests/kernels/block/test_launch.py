@@ -48,6 +48,16 @@ def transform(d: int, inner: int) -> Transform:
     )
 
 
+@pytest.mark.parametrize(("d", "positions"), [(64, 100), (40, 32), (256, 1), (16, 33)])
+def test_embed(d: int, positions: int) -> None:
+    table, ids = draw(12, d), torch.randint(0, 12, (positions,), device=DEVICE)
+    normal_table = reference.normalised(table, 1e-5)
+    x, normal = draw(positions, d), draw(positions, d).half()
+    launch.embed(ids, table, normal_table, x, normal)
+    assert torch.equal(x, table[ids])
+    assert torch.equal(normal, normal_table[ids])
+
+
 @pytest.mark.parametrize(("d", "inner", "B", "row"), SHAPES)
 @pytest.mark.parametrize("behind", [2, 8])
 def test_gates_in_two_chunks(d: int, inner: int, B: int, row: int, behind: int) -> None:
