@@ -40,7 +40,9 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_list() -> None:
     lines = run("list").splitlines()
     assert lines[0].split() == ["name", "context", "width", "layers", "size", "where"]
-    assert {line.split()[0] for line in lines[1:]} >= {"genoconv-mini", *PUBLIC_MODELS}
+    assert {line.split()[0] for line in lines[1:]} >= {"genoconv-mini", "genoconv-base", *PUBLIC_MODELS}
+    base = next(line for line in lines if line.startswith("genoconv-base"))
+    assert base.split() == ["genoconv-base", "32,770", "256", "7", "12.0", "MB", "built", "in"]
     large = next(line for line in lines if line.startswith("hyenadna-large-1m"))
     assert large.split() == ["hyenadna-large-1m", "1,000,002", "256", "8", "218.0", "MB", "to", "download"]
     default = next(line for line in lines if line.startswith("genoconv-mini"))
@@ -55,7 +57,7 @@ def test_list_as_json() -> None:
     assert entries["hyenadna-tiny-1k"]["revision"] == PUBLIC_MODELS["hyenadna-tiny-1k"].revision
 
 
-@pytest.mark.parametrize("name", ["genoconv-mini", str(SAFETENSORS), str(LIGHTNING / "weights.ckpt")])
+@pytest.mark.parametrize("name", ["genoconv-mini", "genoconv-base", str(SAFETENSORS), str(LIGHTNING / "weights.ckpt")])
 def test_path_prints_one_path_and_nothing_else(name: str) -> None:
     printed = run("path", name)
     assert printed.count("\n") == 1
@@ -173,8 +175,10 @@ def test_show() -> None:
     assert "  d_model = 128" in shown
 
 
-def test_show_the_default_model_with_its_card() -> None:
-    shown = run("show", "genoconv-mini")
+@pytest.mark.parametrize("name", ["genoconv-mini", "genoconv-base"])
+def test_show_a_built_in_model_with_its_card(name: str) -> None:
+    shown = run("show", name)
+    assert f"# {name}" in shown
     assert "built-in" in shown
     assert "Perplexity on what it never saw" in shown
 
