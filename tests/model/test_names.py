@@ -53,7 +53,7 @@ def test_every_shipped_model_resolves_and_has_a_card() -> None:
     for folder in names.BUILTIN_FOLDER.glob("*/"):
         model = names.resolve(folder.name)
         assert model.kind == "built-in"
-        assert model.weights.stat().st_size <= 8e6
+        assert model.weights.is_file()
         assert (folder / "CARD.md").is_file()
 
 
