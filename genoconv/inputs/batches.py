@@ -11,11 +11,14 @@ from genoconv.errors import UsageError
 # 0.05 makes 25 batches with 3 % padding, 0.1 makes 14 with 8 %, 0.2 makes 8 with 19 %.
 PADDING_SHARE = 0.1
 
-LOOKAHEAD_BASES = 1 << 26
-"""Records read ahead, from which batches of like length are made: 64 MB of sequence in memory."""
+LOOKAHEAD_BYTES = 1 << 26
+"""Records read ahead, from which batches of like length are made."""
+
+RECORD_BYTES = 600
+"""What a record takes in memory beside its sequence."""
 
 FIRST_SHARE = 16
-"""So much smaller is the first of several pools, for nothing is computed while it is read."""
+"""So much smaller is the first of several pools, for nothing is computed while it is read; the next ones double."""
 
 
 def plan_batches(
@@ -67,7 +70,7 @@ def padding_waste(lengths: npt.ArrayLike, batches: Iterable[npt.NDArray[np.int64
 
 
 def plan_units(
-    lengths: npt.ArrayLike, unit_bases: int, *, lookahead_bases: int = LOOKAHEAD_BASES
+    lengths: npt.ArrayLike, unit_bases: int, *, lookahead_bytes: int = LOOKAHEAD_BYTES
 ) -> list[list[npt.NDArray[np.int64]]]:
     """Divide a whole input, in order, into pools that fit into memory, and each pool into batches of similar length.
 
@@ -76,19 +79,20 @@ def plan_units(
     Args:
         lengths: Length of each record in bases, (n,) integers, in input order.
         unit_bases: Padded bases of one batch.
-        lookahead_bases: A pool ends with the record that reaches this sum; the first of several with a part of it.
+        lookahead_bytes: A pool ends with the record with which it takes so much memory; the first of several sooner.
 
     Returns:
         Pools of consecutive records; each a list of index arrays into `lengths`, longest batch first.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
-    totals = np.cumsum(sizes)
+    totals = np.cumsum(sizes + RECORD_BYTES)
+    several = len(sizes) > 0 and totals[-1] > lookahead_bytes
+    ahead = max(1, lookahead_bytes // FIRST_SHARE) if several else lookahead_bytes
     pools = []
     first = 0
     while first < len(sizes):
         before = int(totals[first - 1]) if first else 0
-        ahead = lookahead_bases if first or totals[-1] <= lookahead_bases else lookahead_bases // FIRST_SHARE
         end = min(len(sizes), int(np.searchsorted(totals, before + ahead)) + 1)
         pools.append([first + batch for batch in plan_batches(sizes[first:end], unit_bases)])
-        first = end
+        first, ahead = end, min(2 * ahead, lookahead_bytes)
     return pools

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genoconv.errors import InputError
+from genoconv.inputs.batches import LOOKAHEAD_BYTES, RECORD_BYTES
 from genoconv.inputs.fasta import BadRecord, LetterPolicy, Record, Source, read_fasta
 
 if TYPE_CHECKING:
@@ -21,11 +22,8 @@ if TYPE_CHECKING:
 
 DuplicatePolicy = Literal["error", "first", "number", "keep"]
 
-HELD_BYTES = 1 << 26
+HELD_BYTES = LOOKAHEAD_BYTES
 """The records of an input that takes no more memory than this are held from the first pass on, and not read again."""
-
-RECORD_BYTES = 600
-"""What a record takes beside its sequence."""
 
 
 class Reader(Protocol):

@@ -18,6 +18,7 @@ from genoconv.measuring.cost import Peak, alone
 from genoconv.measuring.model import random_model
 from genoconv.model.inference import Precision, hidden_states
 from genoconv.model.pretrained import save_checkpoint
+from genoconv.model.spectra import filter_bank
 from genoconv.runs.devices import choose_device, usable_cores
 from genoconv.runs.estimate import estimate
 from genoconv.runs.job import EmbedSettings, Job
@@ -83,6 +84,7 @@ def _measure(case: FlowCase) -> FlowRow:
             save_checkpoint(random_model(), Path(folder) / "model")
             settings = replace(settings, model=f"{folder}/model")
         job = prepare(case.inputs, settings)
+        filter_bank(job.engine.model).graphs.budget = 0  # in one run, shapes do not come as often as here
         peak = Peak(job.engine.device)
         for batch in batches(job):  # the first pass loads what is loaded at first use, and makes the filters
             _embed(job, batch)
@@ -93,7 +95,7 @@ def _measure(case: FlowCase) -> FlowRow:
         summary = run(job, Path(folder) / "embeddings.h5")
         ran = time.perf_counter() - start
         memory = peak.added()
-        alone_s = sum(_embed(job, batch) for batch in batches(job))
+        alone_s = min(sum(_embed(job, batch) for batch in batches(job)) for _ in range(2))
         rate, model_rate = summary.bases / (read + ran), summary.bases / alone_s
         return FlowRow(
             records=summary.records,

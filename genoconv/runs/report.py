@@ -19,6 +19,7 @@ from genoconv.errors import GenoconvError, OutputError
 from genoconv.outputs.atomic import explained
 from genoconv.runs.job import EmbedSettings, Job, Summary
 from genoconv.runs.provenance import computes, recomputed, versions
+from genoconv.runs.workers import wait_for_workers
 
 SCHEMA, VERSION = "genoconv-report", "1.0"
 """Readers accept any version with the same number before the dot."""
@@ -174,6 +175,7 @@ def _cell(text: str) -> str:
 
 def _peak_memory() -> dict[str, int]:
     """The most memory that this process, the largest of its workers, and each GPU held, in bytes."""
+    wait_for_workers()  # of living ones nothing is known
     unit = 1 if sys.platform == "darwin" else 1024
     peak = {
         "process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,

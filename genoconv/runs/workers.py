@@ -77,6 +77,7 @@ class Team:
     """
 
     def __init__(self, devices: Sequence[torch.device], settings: EmbedSettings, model: Path) -> None:
+        wait_for_workers()
         threads = max(1, (settings.threads or usable_cores()) // len(devices))
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         self._members: dict[Connection, tuple[BaseProcess, torch.device]] = {}
@@ -104,8 +105,7 @@ class Team:
                 if isinstance(answer, Done):
                     yield answer
                 if answer == COMMITTED:
-                    process, _ = self._members.pop(pipe)
-                    process.join()
+                    _LEAVING.append(self._members.pop(pipe)[0])  # which takes a second, in which the others go on
                     continue
                 for _ in range(2 if answer == READY else 1):
                     if pipe not in self._told_all:
@@ -113,7 +113,7 @@ class Team:
                         share.refill()
 
     def dismiss(self) -> None:
-        """End workers that still run; each commits what it has done. Nothing to do after a good end."""
+        """End workers that have not committed; each commits what it has done. Nothing to do after a good end."""
         for process, _ in self._members.values():
             process.terminate()
         for process, _ in self._members.values():
@@ -147,6 +147,16 @@ class Team:
             f"the process that computed on {device} died ({how})",
             fix="start the same command again; it goes on where it stopped. SIGKILL often means that memory ran out",
         )
+
+
+_LEAVING: list[BaseProcess] = []
+"""Workers that have committed all: they give their GPU back, and end."""
+
+
+def wait_for_workers() -> None:
+    """Waits until the workers of earlier runs are gone, and their memory is free."""
+    while _LEAVING:
+        _LEAVING.pop().join(PATIENCE_SECONDS)
 
 
 WARM_UP_BASES = 4096

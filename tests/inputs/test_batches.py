@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genoconv.errors import UsageError
-from genoconv.inputs.batches import padding_waste, plan_batches, plan_units
+from genoconv.inputs.batches import FIRST_SHARE, RECORD_BYTES, padding_waste, plan_batches, plan_units
 from genoconv.inputs.letters import LetterPolicy
 from genoconv.inputs.scan import scan
 from genoconv.runs.memory import unit_budget
@@ -67,16 +67,17 @@ def test_a_budget_below_one_is_refused() -> None:
 
 
 def test_pools_keep_the_order_and_end_with_the_record_that_reaches_the_sum() -> None:
-    lengths = [1, 1, 10, 10, 40, 1]
-    pools = plan_units(lengths, 100, lookahead_bases=32)
-    assert [sorted(np.concatenate(pool).tolist()) for pool in pools] == [[0, 1], [2, 3, 4], [5]]
-    assert len(plan_units(lengths, 100, lookahead_bases=sum(lengths))) == 1
+    lengths = [1000 - RECORD_BYTES] * 20
+    pools = plan_units(lengths, 100, lookahead_bytes=4000 * FIRST_SHARE // 4)
+    assert [len(pool) for pool in pools] == [1, 2, 4, 8, 5]
+    assert np.concatenate(list(chain.from_iterable(pools))).tolist() == list(range(20))
+    assert len(plan_units(lengths, 100, lookahead_bytes=20_000)) == 1
     assert plan_units([], 100) == []
 
 
 @given(st.lists(st.integers(1, 10_000), max_size=200), st.integers(1, 100_000), st.integers(1, 100_000))
 def test_units_hold_every_record_once_pool_by_pool(lengths: list[int], budget: int, lookahead: int) -> None:
-    pools = plan_units(lengths, budget, lookahead_bases=lookahead)
+    pools = plan_units(lengths, budget, lookahead_bytes=lookahead)
     ends = [sorted(row for unit in pool for row in unit.tolist()) for pool in pools]
     assert [row for pool in ends for row in pool] == list(range(len(lengths)))
-    assert all(sum(lengths[row] for row in pool[:-1]) < lookahead for pool in ends)
+    assert all(sum(lengths[row] + RECORD_BYTES for row in pool[:-1]) < lookahead for pool in ends)

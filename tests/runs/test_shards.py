@@ -78,7 +78,7 @@ def test_shards_in_words() -> None:
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=200), st.integers(1, 9), st.integers(1, 20_000))
 def test_the_shares_are_disjoint_whole_and_balanced(values: list[int], count: int, budget: int) -> None:
     lengths = np.array(values)
-    units = [unit for pool in plan_units(lengths, budget, lookahead_bases=30_000) for unit in pool]
+    units = [unit for pool in plan_units(lengths, budget, lookahead_bytes=30_000) for unit in pool]
     shares = [deal(units, lengths, Shard(index, count)) for index in range(1, count + 1)]
     assert sorted(place for share in shares for place in share) == list(range(len(units)))
     costs = np.array([len(unit) * lengths[unit].max() for unit in units])
