@@ -17,6 +17,8 @@ _FEW, _MANY, _SHORT = 64, 1024, 2048
 # Samples of one timed convolution.
 _SAMPLES = 1 << 26
 _PROGRAMS_EACH = 2
+# Two outer transforms in one pass, by the product of the heights of their tiles.
+_PAIRS = {256: (16, 16), 512: (32, 16)}
 
 
 def measure(timed: Timer, *, device: str, multiprocessors: int) -> Rates:
@@ -38,15 +40,16 @@ def measure(timed: Timer, *, device: str, multiprocessors: int) -> Rates:
     inner = {small: sums[16] * H200.inner[small] / (H200.inner[small] + H200.outer[16])}
     outer = {t: total - inner[small] for t, total in sums.items()}
     inner[large] = timed(*_whole(Plan("passes", (16, *ROWS[1])))) - outer[16]
-    middle = {t: timed(*_whole(Plan("passes", (16, t, *ROWS[0])))) - sums[16] for t in H200.middle}
+    middle = {t: timed(*_whole(Plan("passes", (64, t, *ROWS[0])))) - sums[64] for t in H200.middle}
+    pair = {t: timed(*_whole(Plan("passes", (*_PAIRS[t], *ROWS[0])))) - inner[small] for t in H200.pair}
     chunks = Plan("passes", (16, *ROWS[0]), 1)
     before = timed(chunks, 2 * chunks.n, chunks.n) - sums[16]
     rates = Rates(
         device=device, direct=(few - _FEW * each_tap, each_tap), blocks=blocks,
         history={n: max(0.0, total - blocks[n]) for n, total in with_history.items()}, outer=outer, middle=middle,
-        inner=inner, before=max(0.0, before), launch=H200.launch, programs=_PROGRAMS_EACH * multiprocessors,
+        pair=pair, inner=inner, before=max(0.0, before), launch=H200.launch, programs=_PROGRAMS_EACH * multiprocessors,
     )  # fmt: skip
-    found = (*rates.direct, *(number for table in (blocks, outer, middle, inner) for number in table.values()))
+    found = (*rates.direct, *(number for table in (blocks, outer, middle, pair, inner) for number in table.values()))
     if min(found) <= 0.0:
         raise BenchmarkError("the times of the kernels contradict each other")
     return rates

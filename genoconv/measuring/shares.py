@@ -12,7 +12,7 @@ KERNELS = {
     "short filter, gates": r"^gates_kernel",
     "output projection, MLP": r"^transform_kernel",
     "embedding": r"^embed_kernel",
-    "convolution": r"^(blocks|direct|inner|middle|outer_forward|outer_inverse|decimate|interpolate|exact_\w+)_kernel",
+    "convolution": r"^(blocks|direct|inner|middle|(outer|pair)_(forward|inverse)|decimate|interpolate|exact.+)_kernel",
     "filters": r"^(turn|pack)_kernel|fft",
     "projections": r"gemm|nvjet|cutlass|xmma|cublas|splitk",
 }

@@ -13,9 +13,9 @@ from genoconv.kernels.monarch.backward_kernels import (
     blocks_backward_kernel,
     inner_backward_kernel,
 )
-from genoconv.kernels.monarch.launch import OuterTiles, common_unit, middle, portion, unit_stride
+from genoconv.kernels.monarch.launch import common_unit, unit_stride
 from genoconv.kernels.monarch.loudness import factor_for
-from genoconv.kernels.monarch.passes_kernels import outer_forward_kernel, outer_inverse_kernel
+from genoconv.kernels.monarch.outer import Group, Source, Target, outer_of, portion
 from genoconv.kernels.monarch.plan import H200, PLANE_BYTES, Plan, Rates, candidates, cost
 
 # Time of the backward kernels by length of a block or row, in forward ones (H200), where two outer passes and their
@@ -128,6 +128,7 @@ def _blocks(x: _Operands, plan: Plan, data: Tensor, scale: Tensor, taps: int) ->
         tables.shifted_dft_matrix(n1, device), tables.block_twiddle(n1, n2, device), tables.dft_matrix(n2, device),
         *x.strides("u", "in_gate", "out_gate", "dy", "du"), B, H, x.length, steps,
         N1=n1, N2=n2, UNIT=x.unit, IN_GATED=x.in_gated, OUT_GATED=x.out_gated, SKIP=x.skip is not None,
+        GROWTH=tables.growth(plan),
         num_warps=4, **({"maxnreg": 168} if n2 == 16 else {}),
     )  # fmt: skip
     return filters.gradient(product, plan, taps, x.factor)
@@ -137,7 +138,7 @@ def _passes(x: _Operands, plan: Plan, data: Tensor, scale: Tensor, taps: int) ->
     """Some channels at a time: their planes are all that takes memory."""
     B, H, _ = x.u.shape
     group = max(1, min(H, PLANE_BYTES // ((B + 1) * plan.n * 8)))
-    skip = scale if x.skip is None else x.skip / scale
+    skip = scale if x.skip is None else x.skip / (scale * tables.growth(plan))
     planes = torch.empty(2, 2, group * B * plan.n, dtype=torch.float16, device=x.u.device)
     lags = []
     for first in range(0, H, group):
@@ -151,40 +152,15 @@ def _pass_through(
     x: _Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor, planes: Tensor, first: int, channels: int
 ) -> Tensor:
     """One group of channels, forth and back; returns the products of spectra (parts, channels, ...)."""
-    B = x.u.shape[0]
-    rows = B * channels
-    outer = OuterTiles(plan, rows, x.u.device)
-    sizes = (B, first, x.length, outer.n1, outer.m, rows, outer.steps, 1)
-    forward = (outer.matrices(inverse=False), outer.twiddle, x.factor)
-    inverse = (outer.matrices(inverse=True), outer.twiddle)
-    shape = outer.shape | {"UNIT": x.unit}
-    outer_forward_kernel[outer.grid](
-        x.u, x.in_gate, *planes[0], *forward, *x.strides("u", "in_gate"), *sizes,
-        **shape, IN_GATED=x.in_gated, SCALED=False, HISTORY=False,
-        num_warps=outer.warps, maxnreg=outer.registers,
-    )  # fmt: skip
-    outer_forward_kernel[outer.grid](
-        x.dy, x.out_gate, *planes[1], *forward, *x.strides("dy", "out_gate"), *sizes,
-        **shape, IN_GATED=x.out_gated, SCALED=True, HISTORY=False,
-        num_warps=outer.warps, maxnreg=outer.registers,
-    )  # fmt: skip
-    if len(plan.factors) == 4:
-        middle(planes[0], plan, rows, inverse=False)
-        middle(planes[1], plan, rows, inverse=False)
+    outer = outer_of(plan, Group(x.u.shape[0], first, channels, x.length, x.unit), x.u.device)
+    in_gate = x.in_gate if x.in_gated else None
+    outer.forward(Source(x.u, in_gate), planes[0])
+    outer.forward(Source(x.dy, x.out_gate if x.out_gated else None, x.factor), planes[1])
     product = _inner(x, plan, data, skip, planes, first, channels)
-    if len(plan.factors) == 4:
-        if x.out_gated:
-            middle(planes[0], plan, rows, inverse=True)
-        middle(planes[1], plan, rows, inverse=True)
     if x.out_gated:
-        outer_inverse_kernel[outer.grid](
-            *planes[0], x.dy, x.dout, x.u, x.dout, scale, *inverse, *x.strides("dy", "dout", "u"), *sizes,
-            **shape, OUT_GATED=True, SECOND=False, num_warps=outer.warps,
-        )  # fmt: skip
-    outer_inverse_kernel[outer.grid](
-        *planes[1], x.in_gate, x.du, x.u, x.din, scale / x.factor, *inverse, *x.strides("in_gate", "du", "u"), *sizes,
-        **shape, OUT_GATED=x.in_gated, SECOND=x.in_gated, num_warps=outer.warps,
-    )  # fmt: skip
+        outer.inverse(planes[0], Target(x.dout, x.dy, scale))
+    of_gate = (x.din, x.u) if x.in_gated else (None, None)
+    outer.inverse(planes[1], Target(x.du, in_gate, scale / x.factor, *of_gate))
     return product
 
 

@@ -33,13 +33,15 @@ def blocks_kernel(
     L, BLOCKS, STEPS, TOTAL, ZERO,
     N1: tl.constexpr, N2: tl.constexpr, HISTORY: tl.constexpr,
     IN_GATED: tl.constexpr, OUT_GATED: tl.constexpr, SKIP: tl.constexpr,
-    UNIT: tl.constexpr, KEEP: tl.constexpr, AHEAD: tl.constexpr,
+    GROWTH: tl.constexpr, UNIT: tl.constexpr, KEEP: tl.constexpr, AHEAD: tl.constexpr,
 ):  # fmt: skip
     """STEPS blocks of one channel, in order of row of the batch and place in the row; TOTAL = rows * BLOCKS.
 
     Block r of a row is X[n1, n2] = x[r * N1 * N2 + n1 * N2 + n2]. Its quarter-shifted transform is U. The spectrum of
     output block r is U of block r times part 0 of the filter's spectrum and, if HISTORY is 1, U of block r - 1 times
     part 1; the real part of its inverse transform is the output block.
+
+    GROWTH is what the transforms multiply signals with (see tables.py).
 
     KEEP holds the tables in registers. Otherwise they are read at each step, from addresses to which t * ZERO is added
     (ZERO is 0, but the compiler does not know), for the registers buy more when they hold a second program. AHEAD loads
@@ -60,7 +62,7 @@ def blocks_kernel(
     right = tl.load(inner_ptr + o_22[:, None] * (2 * N2) + o_22[None, :])
     scale = tl.load(scale_ptr + h)
     if SKIP:
-        skip = tl.load(skip_ptr + h).to(tl.float32) / scale
+        skip = tl.load(skip_ptr + h).to(tl.float32) / (scale * GROWTH)
     p_spectrum = spectrum_ptr + h.to(tl.int64) * (HISTORY + 1) * 2 * P
     if KEEP:
         tr, ti = load_spectrum(twiddle_ptr, N1, N2)

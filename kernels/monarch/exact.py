@@ -14,8 +14,9 @@ from genoconv.kernels.monarch.exact_kernels import (
     exact_middle_kernel,
     exact_outer_kernel,
 )
-from genoconv.kernels.monarch.launch import Operands, portion
+from genoconv.kernels.monarch.launch import Operands
 from genoconv.kernels.monarch.loudness import factors_for
+from genoconv.kernels.monarch.outer import portion
 from genoconv.kernels.monarch.plan import Plan, tile
 from genoconv.kernels.monarch.tables import SHIFT, turns
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from genoconv.kernels.monarch.plan import Plan
+from genoconv.kernels.monarch.tables import growth
 
 # The spectrum of rows is stored larger by this factor than it is used: otherwise the smallest bins of the model's
 # filters (1e-6 of the largest at a million taps) would sink below float16's range.
@@ -60,6 +61,7 @@ def gradient(product: Tensor, plan: Plan, taps: int, factor: Tensor) -> Tensor:
     unpack_kernel[_grid(plan, H)](product, torch.view_as_real(z), parts, *_order(plan), num_warps=4)
     z = torch.fft.ifft(z, norm="forward")
     lags = torch.empty(H, taps, device=product.device)
+    factor = factor * growth(plan)
     turn_back_kernel[(-(-taps // _TAPS), H)](torch.view_as_real(z), lags, factor, taps, plan.n, SIZE=_TAPS)
     return lags
 
@@ -106,6 +108,8 @@ def _spectrum(taps: Tensor, plan: Plan, data: Tensor, scale: Tensor) -> None:
         z[:, 1:] = z[:, 1:] - 1j * z[:, :-1]
     most = torch.linalg.vector_norm(torch.view_as_real(z).flatten(1), float("inf"), dim=1)
     gain = GAIN if plan.method == "passes" and data.dtype == torch.float16 else 1.0
+    if data.dtype == torch.float16:
+        gain /= growth(plan)
     room = min(_ROOM / plan.n**0.5, _LARGEST_BIN)
     pack_kernel[(*_grid(plan, H), parts)](
         torch.view_as_real(z), most, data, scale, room, gain, parts, *_order(plan), num_warps=4

@@ -11,17 +11,9 @@ from genoconv.kernels.monarch.blocks_kernel import blocks_kernel
 from genoconv.kernels.monarch.direct_kernel import direct_kernel
 from genoconv.kernels.monarch.filters import DIRECT_SAMPLES, DIRECT_STEP, GAIN
 from genoconv.kernels.monarch.finite_kernel import finite_kernel
-from genoconv.kernels.monarch.passes_kernels import (
-    inner_kernel,
-    middle_kernel,
-    outer_forward_kernel,
-    outer_inverse_kernel,
-)
-from genoconv.kernels.monarch.plan import LARGEST_OUTER, PLANE_BYTES, Plan, packed, tile
-
-# Work of one program: enough to spread the loading of tables, few enough to fill the GPU several times over.
-_MOST_STEPS = 32
-_PROGRAMS = 132 * 8
+from genoconv.kernels.monarch.outer import Group, Source, Target, outer_of, portion
+from genoconv.kernels.monarch.passes_kernels import inner_kernel
+from genoconv.kernels.monarch.plan import PLANE_BYTES, Plan, tile
 
 
 class Operands:
@@ -127,7 +119,8 @@ def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
         tables.whole_dft_matrix(n2, device, left=False),
         *x.strides("u", "in_gate", "out_gate", "out"),
         x.length, blocks, steps, B * blocks, 0,
-        N1=n1, N2=n2, HISTORY=plan.history, UNIT=x.unit, **x.gates, **x.skips, **_block_options(n2, plan.history),
+        N1=n1, N2=n2, HISTORY=plan.history, GROWTH=tables.growth(plan), UNIT=x.unit,
+        **x.gates, **x.skips, **_block_options(n2, plan.history),
         num_warps=4,
     )  # fmt: skip
 
@@ -147,33 +140,10 @@ def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     B, H, L = x.u.shape
     each = B * triton.cdiv(L, plan.n) * plan.n
     group = max(1, min(H, PLANE_BYTES // (each * 4)))
-    skip = x.skip / scale if x.skips["SKIP"] else scale
+    skip = x.skip / (scale * tables.growth(plan)) if x.skips["SKIP"] else scale
     planes = torch.empty(2, group * each, dtype=torch.float16, device=x.u.device)
     for first in range(0, H, group):
         _pass_through(x, plan, data, scale, skip, planes, first, min(group, H - first))
-
-
-class OuterTiles:
-    """How the outermost transform of a plan walks over `rows` signals: tiles, tables and grid."""
-
-    def __init__(self, plan: Plan, rows: int, device: torch.device) -> None:
-        self.n1 = plan.factors[0]
-        self.m = plan.n // self.n1
-        width = columns(self.n1)
-        pack = packed(self.n1)
-        self.steps = portion(triton.cdiv(rows, pack), self.m // width)
-        self.grid = (self.m // width, triton.cdiv(rows, pack * self.steps))
-        self.warps = 8 if tile(self.n1) > LARGEST_OUTER else 4
-        # Of the transform forth, for 3 or 2 programs on a multiprocessor.
-        self.registers = 128 if self.warps == 8 else 168
-        self.shape = {"T1": tile(self.n1), "C": width, "PACK": pack}
-        self._constants = (tile(self.n1), width, tables.SHIFT)
-        self._device = device
-        self.twiddle = tables.outer_twiddle(self.n1, self.m, *self._constants, device)
-
-    def matrices(self, *, inverse: bool) -> Tensor:
-        """The matrix of each column tile."""
-        return tables.outer_matrices(self.n1, self.m, *self._constants, inverse, self._device)
 
 
 def _pass_through(
@@ -181,71 +151,29 @@ def _pass_through(
 ) -> None:
     """One group of channels, forth and back."""
     chunks = triton.cdiv(x.u.shape[-1], plan.n)
-    B = x.u.shape[0] * chunks
-    rows = B * channels
-    outer = OuterTiles(plan, rows, x.u.device)
-    sizes = (B, first, x.length, outer.n1, outer.m, rows, outer.steps, chunks)
-    outer_forward_kernel[outer.grid](
-        x.u, x.in_gate, planes[0], planes[1], outer.matrices(inverse=False), outer.twiddle, scale,
-        *x.strides("u", "in_gate"), *sizes,
-        **outer.shape, UNIT=x.unit, IN_GATED=x.gates["IN_GATED"], SCALED=False,
-        HISTORY=plan.history > 0,
-        num_warps=outer.warps, maxnreg=outer.registers,
-    )  # fmt: skip
-    _convolve_rows(planes, plan, data, skip if x.skips["SKIP"] else None, B, first, rows)
-    outer_inverse_kernel[outer.grid](
-        planes[0], planes[1], x.out_gate, x.out, x.u, x.out, scale, outer.matrices(inverse=True), outer.twiddle,
-        *x.strides("out_gate", "out", "u"), *sizes,
-        **outer.shape, UNIT=x.unit, OUT_GATED=x.gates["OUT_GATED"], SECOND=False, num_warps=outer.warps,
-    )  # fmt: skip
+    group = Group(x.u.shape[0] * chunks, first, channels, x.length, x.unit, chunks)
+    outer = outer_of(plan, group, x.u.device)
+    outer.forward(Source(x.u, x.in_gate if x.gates["IN_GATED"] else None, history=plan.history > 0), planes)
+    _convolve_rows(planes, plan, data, skip if x.skips["SKIP"] else None, group)
+    outer.inverse(planes, Target(x.out, x.out_gate if x.gates["OUT_GATED"] else None, scale))
 
 
-def _convolve_rows(
-    planes: Tensor, plan: Plan, data: Tensor, skip: Tensor | None, batch: int, first: int, rows: int
-) -> None:
-    """All that happens to planes (2, ...) of `rows` signals, in place, between the outermost transforms."""
+def _convolve_rows(planes: Tensor, plan: Plan, data: Tensor, skip: Tensor | None, group: Group) -> None:
+    """All that happens to planes (2, ...), in place, between the outer transforms."""
     inner = plan.factors[-2:]
     stretches = plan.n // prod(inner)
     device = planes.device
-    if len(plan.factors) == 4:
-        middle(planes, plan, rows, inverse=False)
-    work = rows * stretches
-    share = portion(work, 1)
+    work = group.rows * stretches
+    share = portion(work, 1, 16)
     inner_kernel[(triton.cdiv(work, share),)](
         planes, data, data if skip is None else skip,
         tables.whole_dft_matrix(inner[0], device, left=True), tables.whole_dft_matrix(inner[1], device, left=False),
-        tables.inner_twiddle(*inner, device), planes.stride(0), batch, first, stretches, share, work,
-        N1=inner[0], N2=inner[1], GAIN=GAIN, SKIP=skip is not None, num_warps=4,
+        tables.ordered_inner_twiddle(*inner, device),
+        planes.stride(0), group.batch, group.first, stretches, share, work, 0,
+        N1=inner[0], N2=inner[1], GAIN=GAIN, SKIP=skip is not None, KEEP=inner[1] < 64,
+        # For 3 programs on a multiprocessor (H200, 64 x 64: 4.0 ps a sample, two with the twiddle in registers 4.3).
+        num_warps=4, maxnreg=168,
     )  # fmt: skip
-    if len(plan.factors) == 4:
-        middle(planes, plan, rows, inverse=True)
-
-
-def middle(planes: Tensor, plan: Plan, rows: int, *, inverse: bool) -> None:
-    """The second outer transform of `rows` signals in planes (2, ...), in place, or its inverse."""
-    n1, m = plan.factors[1], prod(plan.factors[2:])
-    rows *= plan.factors[0]
-    width = columns(n1)
-    pack = packed(n1)
-    steps = portion(triton.cdiv(rows, pack), m // width)
-    constants = (tile(n1), width, 0.0)
-    middle_kernel[(m // width, triton.cdiv(rows, pack * steps))](
-        planes[0], planes[1],
-        tables.outer_matrices(n1, m, *constants, inverse, planes.device),
-        tables.outer_twiddle(n1, m, *constants, planes.device),
-        n1, m, rows, steps,
-        T1=tile(n1), C=width, PACK=pack, INVERSE=inverse, num_warps=4,
-    )  # fmt: skip
-
-
-def columns(rows: int) -> int:
-    """Columns of an outer tile of some rows; of 32 to 512, these were fastest (H200)."""
-    return 32 if rows > LARGEST_OUTER else 64 if rows > 16 else 128
-
-
-def portion(work: int, programs: int) -> int:
-    """Pieces of work for one program, where the work comes in `programs` portions of `work` pieces."""
-    return max(1, min(_MOST_STEPS, work * programs // _PROGRAMS), -(-work // 65535))
 
 
 def common_unit(*sizes: int) -> int:

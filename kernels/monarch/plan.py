@@ -20,6 +20,10 @@ ROWS = ((64, 32), (64, 64))
 BLOCKS = ((64, 16), (64, 32), (64, 64))
 # Rows of an outer transform, alone and where there are two.
 LARGEST_SINGLE, LARGEST_OUTER = 128, 64
+# Largest tiles of two outer transforms that are done in one pass. A pair of tiles is not worth it if less than three
+# quarters are full, as one that is not full takes longer than its memory traffic (fitted to a half and a quarter).
+LARGEST_PAIR = (32, 16)
+_EMPTY = 0.7
 LONGEST = LARGEST_OUTER**2 * 4096
 LONGEST_DIRECT = 2048
 # One block before: with more, float16 sums of spectra that cancel cost accuracy (1.4e-3 with three, smooth filters).
@@ -70,6 +74,7 @@ class Rates:
         history: For each earlier block, by length of a block.
         outer: Forward and inverse pass over real signals together, by height of the tile.
         middle: Forward and inverse pass over planes together, by height of the tile.
+        pair: Forward and inverse pass of two outer transforms in one, by the product of the heights of their tiles.
         inner: Convolutions of the rows, by their length.
         before: For reading the chunk before, in several passes (for the H200 an upper estimate, not measured).
         launch: Nanoseconds for each launch.
@@ -82,6 +87,7 @@ class Rates:
     history: dict[int, float]
     outer: dict[int, float]
     middle: dict[int, float]
+    pair: dict[int, float]
     inner: dict[int, float]
     before: float
     launch: float
@@ -94,9 +100,10 @@ H200 = Rates(
     direct=(2.3, 0.0038),
     blocks={1024: 3.65, 2048: 3.1, 4096: 4.1},
     history={1024: 2.5, 2048: 1.85, 4096: 1.05},
-    outer={16: 4.2, 32: 4.7, 64: 4.9, 128: 6.2},
-    middle={16: 4.4, 32: 5.2, 64: 5.75},
-    inner={2048: 4.05, 4096: 4.18},
+    outer={16: 4.3, 32: 4.9, 64: 5.3, 128: 6.7},
+    middle={16: 4.6, 32: 5.4, 64: 6.0},
+    pair={256: 6.4, 512: 8.6},
+    inner={2048: 4.1, 4096: 4.0},
     before=2.0,
     launch=6000.0,
     programs=264,
@@ -106,6 +113,12 @@ H200 = Rates(
 def tile(n: int) -> int:
     """Height of the tile (a power of two) that holds n rows."""
     return max(SMALLEST_TILE, 1 << (n - 1).bit_length())
+
+
+def paired(n1: int, n2: int) -> bool:
+    """Whether two outer transforms are done in one pass."""
+    fits = tile(n1) <= LARGEST_PAIR[0] and tile(n2) <= LARGEST_PAIR[1]
+    return fits and 4 * n1 * n2 >= 3 * tile(n1) * tile(n2)
 
 
 def packed(n: int) -> int:
@@ -146,14 +159,17 @@ def candidates(length: int, taps: int) -> Iterator[Plan]:
 
 
 def _outer(rows: int) -> Iterator[tuple[int, ...]]:
-    """One outer factor for so many rows, or two."""
+    """One outer factor for so many rows, or two: for each pair of tiles those with the least waste."""
     if 1 < rows <= LARGEST_SINGLE:
         yield (rows,)
     if rows > LARGEST_OUTER:
+        found: dict[tuple[int, int], tuple[int, int]] = {}
         for second in range(2, LARGEST_OUTER + 1):
             first = ceil(rows / second)
-            if 2 <= first <= LARGEST_OUTER and first * second * 8 <= rows * 9:
-                yield (first, second)
+            tiles = tile(first), tile(second)
+            if 2 <= first <= LARGEST_OUTER and first * second < prod(found.get(tiles, (rows, 2))):
+                found[tiles] = (first, second)
+        yield from (pair for pair in found.values() if prod(pair) * 8 <= rows * 9)
 
 
 def _chunks(rows: int, least: int) -> list[int]:
@@ -180,14 +196,22 @@ def cost(plan: Plan, batch: int, channels: int, length: int, taps: int, rates: R
         each = rates.blocks[plan.n] + rates.history[plan.n] * plan.history
         return rows * blocks * plan.n * each / 1e3 / _share(rows * blocks, rates) + rates.launch
     row = prod(plan.factors[-2:])
-    passes = rates.outer[tile(plan.factors[0])] + rates.inner[row]
-    if len(plan.factors) == 4:
-        passes += rates.middle[tile(plan.factors[1])]
-    launches = 2 * len(plan.factors) - 3
+    outer, launches = _outer_cost(plan.factors[:-2], rates)
+    passes = outer + rates.inner[row]
     if plan.history:
         rows *= ceil(length / plan.n)
         passes += rates.before
-    return rows * plan.n * passes / 1e3 / _share(rows * plan.n // row, rates) + launches * rates.launch
+    return rows * plan.n * passes / 1e3 / _share(rows * plan.n // row, rates) + (launches + 1) * rates.launch
+
+
+def _outer_cost(factors: tuple[int, ...], rates: Rates) -> tuple[float, int]:
+    """Picoseconds a sample, and launches, of all outer transforms."""
+    if len(factors) == 1:
+        return rates.outer[tile(factors[0])], 2
+    first, second = map(tile, factors)
+    if paired(*factors):
+        return rates.pair[first * second] * (first * second / prod(factors)) ** _EMPTY, 2
+    return rates.outer[first] + rates.middle[second], 4
 
 
 def _share(programs: int, rates: Rates) -> float:

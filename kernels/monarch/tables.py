@@ -1,7 +1,7 @@
 """Constants of the kernels: DFT matrices and twiddles, computed in float64, rounded once, kept on the device.
 
-Every transform is unitary (its matrix is divided by the root of its size), so that float16 keeps its range at every
-length. Complex tables are stacks of planes: real, imaginary and, for matrices, minus imaginary.
+Every transform is nearly unitary (see `unit`), so that float16 keeps its range at every length. Complex tables are
+stacks of planes: real, imaginary and, for matrices, minus imaginary.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genoconv.kernels.monarch.plan import packed
+from genoconv.kernels.monarch.plan import Plan, packed
 
 # Frequencies are shifted by a quarter of a bin: the wrapped half of a causal convolution turns imaginary.
 SHIFT = 0.25
@@ -51,6 +51,19 @@ def _kept(count: int) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]
     return keeping
 
 
+def unit(n: int) -> float:
+    """What a transform of n values is multiplied with: the power of two next to 1 / sqrt(n).
+
+    A root that had to be rounded would make all values of the lowest frequencies wrong by the same part, up to 2e-4.
+    """
+    return 2.0 ** -math.ceil(math.log2(n) / 2 - 0.5)
+
+
+def growth(plan: Plan) -> float:
+    """What signals are multiplied with by all transforms of a plan, forth and back; spectra are divided by it."""
+    return math.prod(n * unit(n) ** 2 for n in plan.factors)
+
+
 def turns(x: Tensor) -> Tensor:
     """exp(-2 pi i x), complex128, for x (float64) in turns; whole turns are taken off first to keep all digits."""
     return torch.polar(torch.ones_like(x), (x - torch.floor(x)) * (-2.0 * math.pi))
@@ -69,7 +82,7 @@ def _planes(z: Tensor, *, at: int, matrix: bool) -> Tensor:
 def dft_matrix(n: int, device: torch.device) -> Tensor:
     """The plain DFT over n values, (3, n, n) float16; symmetric."""
     j = _count(n, device)
-    return _planes(turns(j[:, None] * j / n) / math.sqrt(n), at=0, matrix=True)
+    return _planes(turns(j[:, None] * j / n) * unit(n), at=0, matrix=True)
 
 
 @_kept(32)
@@ -84,7 +97,7 @@ def whole_dft_matrix(n: int, device: torch.device, *, left: bool) -> Tensor:
 def shifted_dft_matrix(n: int, device: torch.device) -> Tensor:
     """The DFT over n values shifted by a quarter in both indices, (3, n, n) float16; symmetric."""
     j = _count(n, device) - SHIFT
-    return _planes(turns(j[:, None] * j / n) / math.sqrt(n), at=0, matrix=True)
+    return _planes(turns(j[:, None] * j / n) * unit(n), at=0, matrix=True)
 
 
 @_kept(32)
@@ -97,8 +110,7 @@ def block_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
 @_kept(32)
 def ordered_block_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
     """The same in the order of spectra (see `pieces.spectrum_place`), (2, n1 n2)."""
-    bits = block_twiddle(n1, n2, device).view(2, n1 // 16, 2, 8, n2 // 16, 2, 4, 2)
-    return bits.permute(0, 4, 1, 3, 6, 5, 2, 7).reshape(2, n1 * n2)
+    return _spectrum_order(block_twiddle(n1, n2, device))
 
 
 @_kept(32)
@@ -106,6 +118,12 @@ def inner_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
     """Between the factors of a plain transform, (2, n1, n2) float16."""
     j = _count(n1, device)[:, None]
     return _planes(turns(j * _count(n2, device) / (n1 * n2)), at=0, matrix=False)
+
+
+@_kept(32)
+def ordered_inner_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
+    """The same in the order of spectra, (2, n1 n2)."""
+    return _spectrum_order(inner_twiddle(n1, n2, device))
 
 
 @_kept(16)
@@ -119,7 +137,7 @@ def outer_matrices(
     """
     j = _count(n1, device)[:, None] - shift
     start = _count(m // columns, device)[:, None, None] * columns
-    z = turns(j * _count(n1, device) / n1 + start * j / (n1 * m)) / math.sqrt(n1)
+    z = turns(j * _count(n1, device) / n1 + start * j / (n1 * m)) * unit(n1)
     if inverse:
         z = z.transpose(1, 2).conj()
     out = torch.zeros(m // columns, 3, tile, tile, dtype=torch.float16, device=device)
@@ -137,3 +155,46 @@ def outer_twiddle(n1: int, m: int, tile: int, columns: int, shift: float, device
     for k in range(0, packed(n1) * n1, n1):
         out[:, k : k + n1] = w
     return out
+
+
+@_kept(16)
+def pair_between(n1: int, n2: int, tiles: tuple[int, int], device: torch.device) -> Tensor:
+    """Between the two transforms of a pair, (tile, tile) pairs of float16 in int32; else zero."""
+    out = torch.zeros(*tiles, dtype=torch.int32, device=device)
+    out[:n1, :n2] = _pairs(turns((_count(n1, device)[:, None] - SHIFT) * _count(n2, device) / (n1 * n2)))
+    return out
+
+
+@_kept(16)
+def pair_twiddle(n1: int, n2: int, m: int, device: torch.device) -> Tensor:
+    """After the two transforms of a pair, (n1, n2, m) pairs of float16 in int32."""
+    j = _count(n1, device)[:, None, None] - SHIFT + n1 * _count(n2, device)[:, None]
+    return _pairs(turns(j * _count(m, device) / (n1 * n2 * m)))
+
+
+@_kept(16)
+def ordered_pair_twiddle(
+    n1: int, n2: int, m: int, tiles: tuple[int, int], columns: int, warps: int, device: torch.device
+) -> Tensor:
+    """The same for each tile of columns, in the order in which threads hold products (see `pairs_kernels`).
+
+    Returns:
+        (m / columns, tile * tile * columns) pairs of float16 in int32.
+    """
+    out = torch.zeros(*tiles, m, dtype=torch.int32, device=device)
+    out[:n1, :n2] = pair_twiddle(n1, n2, m, device)
+    parts = out.view(*tiles, m // columns, columns).permute(2, 1, 0, 3)
+    bits = parts.reshape(m // columns, tiles[1] // 16, 2, 8, -1, warps, 4, 2)
+    return bits.permute(0, 1, 4, 5, 3, 6, 2, 7).reshape(m // columns, -1)
+
+
+def _pairs(z: Tensor) -> Tensor:
+    """Complex numbers as pairs of float16, real part first, in int32."""
+    return torch.view_as_real(z).half().contiguous().view(torch.int32)[..., 0]
+
+
+def _spectrum_order(table: Tensor) -> Tensor:
+    """A table (2, n1, n2) in the order of spectra (see `pieces.spectrum_place`)."""
+    _, n1, n2 = table.shape
+    bits = table.view(2, n1 // 16, 2, 8, n2 // 16, 2, 4, 2)
+    return bits.permute(0, 4, 1, 3, 6, 5, 2, 7).reshape(2, n1 * n2)

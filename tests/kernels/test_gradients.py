@@ -16,7 +16,7 @@ if not GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # read once, when Triton is imported
 pytest.importorskip("triton")
 backward = pytest.importorskip("genoconv.kernels.monarch.backward")
-launch = pytest.importorskip("genoconv.kernels.monarch.launch")
+outer = pytest.importorskip("genoconv.kernels.monarch.outer")
 
 DEVICE = torch.device("cuda" if GPU else "cpu")
 # Largest relative L2 error. The interpreter rounds to bfloat16 towards zero, which doubles that format's own error. On
@@ -45,7 +45,7 @@ OPERANDS = ("u", "taps", "skip", "in_gate", "out_gate")
 def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide column tiles make the interpreter, which walks through all programs, several times faster."""
     if not GPU:
-        monkeypatch.setattr(launch, "columns", lambda rows: 512)
+        monkeypatch.setattr(outer, "columns", lambda rows: 512)
 
 
 def operands(B: int, H: int, L: int, K: int, dtype: torch.dtype = torch.float16) -> dict[str, Any]:

@@ -37,6 +37,8 @@ CASES = [
     (Plan("passes", (2, 64, 32)), 3, 3, 4096, 4096),
     (Plan("passes", (17, 64, 32)), 1, 1, 16 * 2048 + 8, 3000),
     (Plan("passes", (65, 64, 32)), 1, 1, 65 * 2048 - 3, 9000),
+    (Plan("passes", (17, 2, 64, 32)), 1, 1, 34 * 2048 - 9, 3000),
+    (Plan("passes", (33, 2, 64, 32)), 1, 1, 66 * 2048 - 9, 9000),
     (Plan("passes", (2, 64, 32), 1), 2, 2, 3 * 4096 - 8, 4096),
     (Plan("passes", (3, 64, 32), 1), 2, 1, 6144 + 7, 6000),
     (Plan("passes", (17, 64, 32), 1), 1, 1, 2 * 34_816, 20_000),
@@ -49,9 +51,9 @@ CASES = [
 def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide column tiles make the interpreter, which walks through all programs, several times faster."""
     if not GPU:
-        from genoconv.kernels.monarch import launch
+        from genoconv.kernels.monarch import outer
 
-        monkeypatch.setattr(launch, "columns", lambda rows: 512)
+        monkeypatch.setattr(outer, "columns", lambda rows: 512)
 
 
 def operands(B: int, H: int, L: int, K: int, dtype: torch.dtype = torch.float16, mean: float = 0.0) -> dict[str, Any]:
@@ -209,6 +211,7 @@ def test_filters_as_the_model_makes_them(l_max: int, mean: float) -> None:
     with torch.no_grad():
         taps = ImplicitFilter(config, Positions(config))(l_max).to(DEVICE)
     case = operands(1, 2, l_max, 1, mean=mean) | {"taps": taps}
+    case["out_gate"] /= 4  # a million taps and a mean of 1 give up to 95,000
     expected = reference.fftconv(**case)
     assert relative_error(fftconv(**case, backend="triton"), expected) < 1.5 * TOLERANCE[torch.float16]
 

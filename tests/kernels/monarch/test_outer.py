@@ -1,0 +1,86 @@
+"""Outer transforms against float64, forth and back: one pass, two, and two in one; without a GPU interpreted."""
+
+import os
+from math import prod
+
+import pytest
+import torch
+from torch import Tensor
+
+from genoconv.kernels.monarch import tables
+from genoconv.kernels.monarch.plan import Plan, paired
+
+GPU = torch.cuda.is_available()
+if not GPU:
+    os.environ["TRITON_INTERPRET"] = "1"  # read once, when Triton is imported
+pytest.importorskip("triton")
+outer = pytest.importorskip("genoconv.kernels.monarch.outer")
+
+DEVICE = torch.device("cuda" if GPU else "cpu")
+TOLERANCE = 1e-3
+# Two factors of rows that are no power of two, rows of 64 or 256 values.
+PLANS = [
+    Plan("passes", factors) for factors in ((16, 16, 8, 8), (13, 15, 8, 8), (29, 14, 8, 8), (3, 2, 16, 16), (5, 16, 16))
+]
+
+
+def exact(plan: Plan) -> tuple[Tensor, Tensor]:
+    """The transform over all outer rows (rows of planes, rows of signals) and the twiddle, complex128."""
+    factors = plan.factors[:-2]
+    rows, m = prod(factors), prod(plan.factors[-2:])
+    j = torch.arange(rows, device=DEVICE).double()
+    if len(factors) == 2:
+        # Row (ja, jb) of the planes is frequency ja + n1 jb.
+        j = torch.div(j, factors[1], rounding_mode="floor") + factors[0] * (j % factors[1])
+    j -= tables.SHIFT
+    size = prod(tables.unit(n) for n in factors)
+    twiddle = tables.turns(j[:, None] * torch.arange(m, device=DEVICE) / plan.n)
+    return tables.turns(j[:, None] * torch.arange(rows, device=DEVICE) / rows) * size, twiddle
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().norm() / expected.abs().norm())
+
+
+def draw(*shape: int) -> Tensor:
+    """The same numbers for the same shape."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(*shape, generator=generator).half().to(DEVICE)
+
+
+def test_which_plans_are_done_in_one_pass() -> None:
+    assert [paired(*plan.factors[:2]) for plan in PLANS[:4]] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+@pytest.mark.parametrize("missing", [0, 7])
+def test_forth(plan: Plan, missing: int) -> None:
+    B, H, L = 2, 3, plan.n - missing
+    # Channels 1 and 2 of three, of signals that do not lie side by side.
+    x, gate, factor = draw(B, L, H).transpose(1, 2).contiguous(), draw(B, H, L), draw(H).float().abs() + 0.5
+    planes = torch.full((2, B * 2 * plan.n), float("nan"), dtype=torch.float16, device=DEVICE)
+    outer.outer_of(plan, outer.Group(B, 1, 2, L, 1), DEVICE).forward(outer.Source(x, gate, factor), planes)
+    given = torch.zeros(2, B, plan.n, dtype=torch.complex128, device=DEVICE)
+    given[..., :L] = (x.double() * gate.double() * factor.double()[:, None])[:, 1:].transpose(0, 1)
+    transform, twiddle = exact(plan)
+    expected = transform @ given.view(2 * B, len(transform), -1) * twiddle
+    found = torch.complex(*planes.double()).view_as(expected)
+    assert relative_error(found, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+@pytest.mark.parametrize("missing", [0, 7])
+def test_back(plan: Plan, missing: int) -> None:
+    B, H, L = 2, 3, plan.n - missing
+    planes, scale = draw(2, B * 2 * plan.n), draw(H).float()
+    transform, twiddle = exact(plan)
+    z = torch.complex(*planes.double()).view(2 * B, len(transform), -1)
+    expected = (transform.mH @ (z * twiddle.conj())).real.reshape(2, B, plan.n)[..., :L].transpose(0, 1)
+    expected *= scale.double()[1:, None]
+    gates = draw(B, H, L), draw(B, L, H).transpose(1, 2).contiguous()
+    found = [torch.full((B, H, L), float("nan"), dtype=torch.float16, device=DEVICE) for _ in gates]
+    target = outer.Target(found[0], gates[0], scale, found[1], gates[1])
+    outer.outer_of(plan, outer.Group(B, 1, 2, L, 1), DEVICE).inverse(planes.clone(), target)
+    for y, gate in zip(found, gates, strict=True):
+        assert relative_error(y[:, 1:].double(), expected * gate[:, 1:].double()) < TOLERANCE
+        assert y[:, 0].isnan().all(), "the other channel is left alone"
