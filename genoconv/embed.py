@@ -28,7 +28,7 @@ from genoconv.runs.compute import Done, failed_fast, make_engine, no_memory, no_
 from genoconv.runs.deviation import deviation
 from genoconv.runs.devices import choose_devices, use_threads
 from genoconv.runs.job import EmbedSettings, Failure, Job, Summary, wanted_regions
-from genoconv.runs.memory import fits, unit_budget
+from genoconv.runs.memory import SLACK, fits, unit_budget
 from genoconv.runs.provenance import computes, description, differences
 from genoconv.runs.shards import WHOLE, Shard, deal
 from genoconv.runs.transfers import Unit, batches
@@ -83,7 +83,8 @@ def prepare(
     if failures and settings.fail_fast:
         raise failed_fast(failures[0])
     unit_bases = settings.batch_bases or unit_budget(found.total_bases, devices[0])
-    pools = share(plan_units(found.lengths, unit_bases), found.lengths, shard)
+    planned = plan_units(found.lengths, unit_bases, slack=SLACK[devices[0].type])
+    pools = share(planned, found.lengths, shard)
     mine = np.zeros(len(found.ids), dtype=bool)
     for unit in chain.from_iterable(pools):
         mine[unit] = True

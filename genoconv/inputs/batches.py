@@ -22,7 +22,7 @@ FIRST_SHARE = 16
 
 
 def plan_batches(
-    lengths: npt.ArrayLike, batch_bases: int, *, padding_share: float = PADDING_SHARE
+    lengths: npt.ArrayLike, batch_bases: int, *, padding_share: float = PADDING_SHARE, slack: int = 0
 ) -> list[npt.NDArray[np.int64]]:
     """Group records into batches; padded to its longest record, no batch exceeds the budget.
 
@@ -32,6 +32,7 @@ def plan_batches(
         lengths: Length of each record in bases, (n,) integers.
         batch_bases: Budget: records times longest length. A record longer than that is a batch of its own.
         padding_share: Share of each batch (0 to 1) that may be padding.
+        slack: Padded positions without a base that any batch may hold, whatever their share.
 
     Returns:
         Index arrays into `lengths`, int64; each record is in exactly one of them.
@@ -52,8 +53,8 @@ def plan_batches(
         most = min(len(order) - start, max(1, batch_bases // max(1, longest)))
         padded = longest * np.arange(1, most + 1)
         used = totals[start + 1 : start + most + 1] - totals[start]
-        # The padding share only grows with each shorter record, so the last one within it ends the batch.
-        count = int(np.count_nonzero(padded - used <= padding_share * padded))
+        # Padding and its share only grow with each shorter record, so the last one within them ends the batch.
+        count = int(np.count_nonzero(padded - used <= np.maximum(padding_share * padded, slack)))
         batches.append(order[start : start + count])
         start += count
     return batches
@@ -70,7 +71,7 @@ def padding_waste(lengths: npt.ArrayLike, batches: Iterable[npt.NDArray[np.int64
 
 
 def plan_units(
-    lengths: npt.ArrayLike, unit_bases: int, *, lookahead_bytes: int = LOOKAHEAD_BYTES
+    lengths: npt.ArrayLike, unit_bases: int, *, slack: int = 0, lookahead_bytes: int = LOOKAHEAD_BYTES
 ) -> list[list[npt.NDArray[np.int64]]]:
     """Divide a whole input, in order, into pools that fit into memory, and each pool into batches of similar length.
 
@@ -79,6 +80,7 @@ def plan_units(
     Args:
         lengths: Length of each record in bases, (n,) integers, in input order.
         unit_bases: Padded bases of one batch.
+        slack: As for `plan_batches`.
         lookahead_bytes: A pool ends with the record with which it takes so much memory; the first of several sooner.
 
     Returns:
@@ -93,6 +95,6 @@ def plan_units(
     while first < len(sizes):
         before = int(totals[first - 1]) if first else 0
         end = min(len(sizes), int(np.searchsorted(totals, before + ahead)) + 1)
-        pools.append([first + batch for batch in plan_batches(sizes[first:end], unit_bases)])
+        pools.append([first + batch for batch in plan_batches(sizes[first:end], unit_bases, slack=slack)])
         first, ahead = end, min(2 * ahead, lookahead_bytes)
     return pools

@@ -23,6 +23,10 @@ SMALLEST_UNIT, MANY_UNITS = {"cpu": 1 << 12, "cuda": 1 << 18}, 64
 quarter of that a GPU is not full, and waits for the host between units."""
 
 
+SLACK = {"cpu": 0, "cuda": 1 << 12}
+"""Padding that any unit may hold: a GPU computes so many positions in a tenth of the time that it waits between units.
+Of 407 human genes and transcripts it makes 27 units with 3.9% padding, and 39 with 3.8% without."""
+
 Shape = tuple[int, int]
 """Rows of a batch, and bases of the longest."""
 

@@ -13,7 +13,7 @@ from genoconv.errors import UsageError
 from genoconv.inputs.batches import FIRST_SHARE, RECORD_BYTES, padding_waste, plan_batches, plan_units
 from genoconv.inputs.letters import LetterPolicy
 from genoconv.inputs.scan import scan
-from genoconv.runs.memory import unit_budget
+from genoconv.runs.memory import SLACK, unit_budget
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -57,8 +57,15 @@ def test_real_sets_waste_less_than_a_tenth(name: str, budget: int) -> None:
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_a_run_wastes_less_than_a_tenth_of_real_sets(name: str, device: str) -> None:
     lengths = np.tile(scan([DATA / name], LetterPolicy()).lengths, 200)  # large enough for the units of a GPU
-    pools = plan_units(lengths, unit_budget(int(lengths.sum()), torch.device(device)))
+    pools = plan_units(lengths, unit_budget(int(lengths.sum()), torch.device(device)), slack=SLACK[device])
     assert padding_waste(lengths, chain.from_iterable(pools)) < 0.1
+
+
+def test_slack_joins_small_records_of_different_length() -> None:
+    lengths = [100, 60, 30, 10]
+    assert len(plan_batches(lengths, 1000)) == 4
+    assert [batch.tolist() for batch in plan_batches(lengths, 1000, slack=110)] == [[0, 1, 2], [3]]
+    assert [batch.tolist() for batch in plan_batches(lengths, 200, slack=110)] == [[0, 1], [2, 3]]
 
 
 def test_a_budget_below_one_is_refused() -> None:
