@@ -7,7 +7,8 @@ import triton.language as tl
 from genoconv.kernels.monarch.pieces import load_gated, store_gated
 
 
-@triton.jit(do_not_specialize=["B", "K"])
+# Of B it matters whether it is a multiple of 16: there is room for a third program on a multiprocessor then.
+@triton.jit(do_not_specialize=["K"])
 def direct_kernel(
     u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, taps_ptr, scale_ptr, skip_ptr,
     u_b, u_h, i_b, i_h, o_b, o_h, y_b, y_h,

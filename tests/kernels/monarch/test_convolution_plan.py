@@ -2,7 +2,7 @@
 
 import pytest
 
-from genoconv.kernels.monarch.plan import LONGEST, Plan, candidates, choose, cost, tile
+from genoconv.kernels.monarch.plan import LONGEST, Plan, candidates, choose, cost, paired, tile
 
 LENGTHS = [1, 2, 63, 64, 100, 127, 1000, 1024, 1025, 4097, 8191, 12_289, 160_000, 262_144, 262_145, 450_000, 1_000_000,
            1_000_002, 1_048_577, 2_097_152, 4_194_304, 8_388_608, LONGEST]  # fmt: skip
@@ -49,6 +49,11 @@ def test_short_filters_are_convolved_directly_and_long_ones_are_not() -> None:
 def test_long_signals_with_shorter_filters_come_in_chunks() -> None:
     assert choose(1, 16, 4_194_304, 65_536).history == 1
     assert choose(1, 16, 4_194_304, 2_000_000).history == 0
+
+
+def test_two_outer_transforms_in_one_pass_only_for_rows_at_even_places() -> None:
+    assert paired(*choose(8, 16, 1_000_000, 1_000_000).factors[:2])
+    assert not paired(*choose(8, 16, 1_000_002, 1_000_002).factors[:2])
 
 
 def test_cost_grows_with_the_work() -> None:

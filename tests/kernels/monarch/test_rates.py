@@ -90,7 +90,7 @@ def test_a_gpu_plans_by_its_own_rates_once_they_are_there(cache: Path, monkeypat
     assert rates_for(torch.device("cpu")) is H200
     write(cache, OTHER)
     assert asdict(rates_for(device)) == asdict(OTHER)
-    shape = (8, 768, 32_768, 32_768)
+    shape = (8, 384, 65_536, 65_536)
     assert choose(*shape).factors[-2:] == (64, 64)
     assert choose(*shape, rates_for(device)).factors[-2:] == (64, 32)
 
