@@ -49,8 +49,19 @@ def test_the_table_of_the_readme() -> None:
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in readme.splitlines() if line.startswith("| ")
     ]
-    (path,) = [path for path in RESULTS if path.stem.endswith("mini")]
-    values = {f"{value:.3f}" for of_task in measured(path)[0].values() for value in of_task.values()}
-    numbers = [cell for row in rows[2:] for cell in row[1:] if cell]
-    assert len(numbers) >= 20
-    assert set(numbers) <= values
+    accuracies = {path.stem.removeprefix("evaluation_"): measured(path)[0] for path in RESULTS}
+
+    def shown(model: str, features: str) -> set[str]:
+        tasks = accuracies[model].values()
+        return {f"{value:.3f}" for task in tasks for name, value in task.items() if re.fullmatch(features, name)}
+
+    models = ("genoconv-mini", "genoconv-base")
+    head, _, *tasks = rows
+    assert len(tasks) >= 7
+    for _, words, letters, chance, *own in tasks:
+        assert words in shown("genoconv-mini", "4-mers") & shown("genoconv-base", "4-mers")
+        assert not letters or letters in shown("genoconv-mini", "one-hot of .*")
+        for model, random, number in zip(models, chance.split(", "), own, strict=True):
+            assert random in shown(model, f"{model}, random weights")
+            assert number in shown(model, model)
+    assert tuple(head[-2:]) == models
