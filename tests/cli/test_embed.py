@@ -415,9 +415,7 @@ def test_signals_end_the_run_in_order(fasta: Path, tmp_path: Path, number: signa
     out = tmp_path / "out.h5"
     program = (
         "import sys, genoconv.runs.compute, time\n"
-        # As a model does, it comes back to Python now and then: whichever thread the system gives a signal, the main
-        # one then acts on it.
-        "def slow(*arguments):\n    print('computing', flush=True)\n    for _ in range(600): time.sleep(0.1)\n"
+        "def slow(*arguments):\n    print('computing', flush=True)\n    time.sleep(60)\n"
         "genoconv.runs.compute.compute_batch = slow\n"
         f"sys.argv = ['genoconv', 'embed', {str(fasta)!r}, '-o', {str(out)!r}]\n"
         "from genoconv.cli.app import main\nmain()\n"
