@@ -52,7 +52,8 @@ def conv(
     place, numbers = _place(device), chosen_lengths(lengths)
     kind, chosen = _dtype(dtype, place.type), _filters(filters)
     print("  ".join(f"{k}: {v}" for k, v in benchmark.machine(place).items()), file=sys.stderr)
-    print(f"{'length':>9} {'B':>3} {'H':>4}  {'plan':26} {'ms':>9} {'x copy':>7} {'torch':>7} {'error':>8} {'MiB':>8}")
+    titles = f"{'ms':>9} {'x copy':>7} {'torch':>7} {'error':>8} {'worst':>8} {'MiB':>8}"
+    print(f"{'length':>9} {'B':>3} {'H':>4}  {'plan':26} {titles}")
     rows = []
     for usual_batch, usual_channels, length in benchmark.shapes(place, numbers):
         shape = (batch or usual_batch, channels or usual_channels, length)
@@ -64,7 +65,8 @@ def conv(
         rows.append(row)
         print(
             f"{length:9,} {row.batch:3} {row.channels:4}  {row.plan:26} {row.ms:9.3f} {row.times_copy:7.2f} "
-            f"{row.times_faster:6.1f}x {row.error:8.1e} {row.mib:8.0f}{_against_dense(row)}",
+            f"{row.times_faster:6.1f}x {row.error:8.1e} {row.row_error:8.1e} {row.mib:8.0f}"
+            f"{_against_dense(row)}",
             flush=True,
         )
     if csv:

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ def test_measures_and_writes(tmp_path: Path, filters: benchmark.Filters) -> None
     row = benchmark.measure(2, 3, 1500, taps=700, dtype=torch.float32, device=CPU, filters=filters)
     assert 0.0 < row.error < 1e-5
     assert 0.0 < row.fine_error < 1e-4
+    assert row.error <= row.row_error < 2e-5
     assert min(row.ms, row.torch_ms, row.copy_ms) > 0.0
     assert row.times_copy == row.ms / row.copy_ms
     assert row.times_faster == row.torch_ms / row.ms
@@ -32,6 +34,18 @@ def test_wrong_results_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "fftconv", lambda **operands: fftconv(**operands) * 1.001)
     with pytest.raises(benchmark.BenchmarkError, match="relative error"):
         benchmark.measure(1, 1, 100, taps=100, dtype=torch.float32, device=CPU)
+
+
+def test_one_row_may_not_be_far_off_in_the_midst_of_good_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoiled(**operands: Any) -> torch.Tensor:
+        result = fftconv(**operands)
+        result[1, 0] += 2.5e-5 * result[1, 0].norm() * torch.nn.functional.one_hot(torch.tensor(3), 400)
+        return result
+
+    assert benchmark.measure(4, 8, 400, taps=9, dtype=torch.float32, device=CPU).row_error < 1e-5
+    monkeypatch.setattr(benchmark, "fftconv", spoiled)
+    with pytest.raises(benchmark.BenchmarkError, match=r"relative error [1-9]\.\d\de-06, of a row 2\.5\de-05"):
+        benchmark.measure(4, 8, 400, taps=9, dtype=torch.float32, device=CPU)
 
 
 def test_gradients_are_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:
