@@ -37,7 +37,7 @@ def measure(
         together.
 
     Raises:
-        BenchmarkError: A gradient is not within `benchmark.BOUNDS`, or for smooth filters `ROW_BOUND` times that.
+        BenchmarkError: A gradient is not within `benchmark.BOUNDS`, times `ROW_BOUND`: each is of one channel.
     """
     case = benchmark.operands(batch, channels, length, taps, dtype, device, filters)
     dy = benchmark.operands(batch, 1, length, 1, dtype, device, "random")["u"].expand_as(case["u"]).contiguous()
@@ -45,7 +45,7 @@ def measure(
         operand.requires_grad_()
     y = fftconv(**case, check=False)
     error, fine_error = _errors(_gradients(y, case, dy), case, dy)
-    if not error <= BOUNDS[dtype] * (ROW_BOUND if filters == "smooth" else 1.0):
+    if not error <= BOUNDS[dtype] * ROW_BOUND[filters]:
         raise BenchmarkError(f"gradients at length {length}: relative error {error:.2e}")
     plan = str(getattr(y.grad_fn, "plan", "rfft"))
     ms = _milliseconds(partial(_gradients, y, case, dy), device)

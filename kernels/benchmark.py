@@ -42,8 +42,8 @@ CPU_SHAPES = {1024: (4, 64), 16384: (1, 64), 131072: (1, 32), 1048576: (1, 4)}
 # Largest relative L2 error of the rows that are looked at, taken together.
 BOUNDS = {torch.float16: 1e-3, torch.bfloat16: 2.5e-3, torch.float32: 1e-5, torch.float64: 1e-12}
 # A single row may be so many times as far off: of smooth filters a few bins make the result, and where those happen to
-# be small in a signal, the rounding of all others counts for more (1.6e-3 seen in float16).
-ROW_BOUND = 2.0
+# be small in a signal, the rounding of all others counts for more (2.7e-3 seen in float16).
+ROW_BOUND = {"random": 1.5, "smooth": 3.0}
 # Rows that are looked at, at most, and rows of the batch among them.
 _ROWS, _BATCH_ROWS = 16, 4
 # Of frequency-sparse convolutions, whose low-passes leak: about 1e-4 of the filter's loudest frequencies.
@@ -138,7 +138,7 @@ def measure(
     out = torch.full_like(case["u"], float("nan"))
     error, fine_error, row_error = _errors(fftconv(taps=spectrum, **case, out=out), weights, case, keep)
     bound = BOUNDS[dtype] if spectrum.band is None else max(BOUNDS[dtype], BAND_BOUND)
-    if not (error <= bound and row_error <= ROW_BOUND * bound):
+    if not (error <= bound and row_error <= ROW_BOUND[filters] * bound):
         found = f"relative error {error:.2e}, of a row {row_error:.2e}"
         raise BenchmarkError(f"length {length}, {spectrum.plan or 'torch'}: {found}")
     ms, dense_ms = milliseconds(lambda: fftconv(taps=spectrum, **case, out=out, check=False), device), 0.0
