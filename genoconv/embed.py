@@ -23,6 +23,7 @@ from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.inspection import read_info
 from genoconv.outputs.parts import Parts, parts_path
 from genoconv.outputs.pooling import SITE
+from genoconv.outputs.tokens import token_layout
 from genoconv.runs.assembly import assemble
 from genoconv.runs.compute import Done, failed_fast, make_engine, no_memory, no_site, work
 from genoconv.runs.deviation import deviation
@@ -223,6 +224,11 @@ def open_parts(job: Job, output: Path, *, overwrite: bool = False, restart: bool
             )
         if parts.description is None:
             parts.describe(described)
+        if job.settings.tokens:
+            found, config = job.inputs, job.engine.model.config
+            rows = np.union1d(job.rows, np.flatnonzero(parts.done(len(found.ids))))
+            layout = token_layout(rows, found.lengths[rows], config.d_model, job.settings.dtype)
+            parts.prepare_tokens(layout, tokens_path(output))
     except BaseException:
         parts.close()
         raise
@@ -232,7 +238,8 @@ def open_parts(job: Job, output: Path, *, overwrite: bool = False, restart: bool
 def computed(job: Job, parts: Parts, wanted: Array) -> Generator[Done]:
     """Compute what is wanted of the job, on its one device or on all of them; the results go to the parts."""
     if len(job.devices) == 1:
-        writer = parts.writer(0, about=computes(job.engine), interval=job.settings.commit_every)
+        interval, tokens = job.settings.commit_every, job.settings.tokens
+        writer = parts.writer(0, about=computes(job.engine), interval=interval, tokens=tokens)
         both = SITE in job.settings.poolings
         return work(job.engine, batches(units(job, wanted), job.devices[0], both_strands=both), writer)
     team, job.team = job.team or Team(job.devices, job.settings, job.source.path), None
@@ -271,10 +278,10 @@ def _needed(job: Job) -> int:
     """Bytes that the parts and the output need together."""
     width, settings, lengths = job.engine.model.config.d_model, job.settings, job.lengths
     numbers = total_width(settings.poolings, job.engine.layers, width)
-    needed = predicted_bytes(len(lengths), numbers, dtype=settings.dtype)
-    if settings.tokens:
+    needed = 2 * predicted_bytes(len(lengths), numbers, dtype=settings.dtype)
+    if settings.tokens:  # which are written once
         needed += predicted_token_bytes(int(lengths.sum()), len(lengths), width, dtype=settings.dtype)
-    return 2 * needed
+    return needed
 
 
 def _is_ours(path: Path) -> bool:

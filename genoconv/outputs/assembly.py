@@ -8,11 +8,15 @@ import numpy as np
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.part_files import Key
 from genoconv.outputs.store import EmbeddingWriter
+from genoconv.outputs.token_layout import CHECKED_ROWS
 from genoconv.outputs.tokens import TokenWriter
 
 BLOCK_BYTES = 64 << 20
 BLOCK_ROWS = 4096
 """Blocks are of whole runs of this many rows (four of the writer's), or one such run where a row is large."""
+
+PIECE_ROWS = 2 * CHECKED_ROWS
+"""Bases that are copied at once, of a record that has so many."""
 
 
 class RowSource(Protocol):
@@ -24,6 +28,14 @@ class RowSource(Protocol):
 
     def read_matrix(self, key: Key, start: int, into: Array) -> None:
         """Reads the numbers of k rows from `rows[start]` on into an array (k, d) of the stored type."""
+
+
+class TokenSource(Protocol):
+    """Some records of a per-nucleotide file: a shard."""
+
+    @property
+    def rows(self) -> Array:
+        """Which rows, ascending, (k,) int64."""
 
     def tokens(self, place: int, start: int, stop: int) -> Array:
         """Bases start to stop of the record of `rows[place]`, (stop - start, d)."""
@@ -44,7 +56,7 @@ def copy_matrices(sources: Sequence[RowSource], rows: Array, keys: Sequence[Key]
             writer.write(first, key[0], key[1], block)  # has taken the block when it returns
 
 
-def copy_tokens(sources: Sequence[RowSource], rows: Array, lengths: Array, writer: TokenWriter) -> None:
+def copy_tokens(sources: Sequence[TokenSource], rows: Array, lengths: Array, writer: TokenWriter) -> None:
     """Copies the numbers of every base, record by record, in pieces of bounded size.
 
     Args:
@@ -61,8 +73,8 @@ def copy_tokens(sources: Sequence[RowSource], rows: Array, lengths: Array, write
         place_of[places] = np.arange(len(places))
     for row, length in enumerate(lengths.tolist()):
         source, place = sources[source_of[row]], int(place_of[row])
-        for start in range(0, length, BLOCK_ROWS):
-            writer.write(row, source.tokens(place, start, min(length, start + BLOCK_ROWS)), start=start)
+        for start in range(0, length, PIECE_ROWS):
+            writer.write(row, source.tokens(place, start, min(length, start + PIECE_ROWS)), start=start)
 
 
 def _blocks(

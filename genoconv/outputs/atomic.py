@@ -51,6 +51,7 @@ class AtomicFile:
         self.overwrite = overwrite
         self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}{PART_SUFFIX}")
         self._sink: Sink | None = None
+        self._lent = False
         self._refuse_existing()
         with explained(self.path):
             self._lock = OutputLock(self.path)
@@ -66,6 +67,19 @@ class AtomicFile:
         """Creates the temporary file, for HDF5 to write to under `writing`."""
         with explained(self.path):
             self._sink = Sink(self.temporary)
+        return self._sink
+
+    def complete(self, path: Path, held: range) -> Sink:
+        """Opens a file whose numbers are there already, for HDF5 to write the rest around them under `writing`.
+
+        Args:
+            path: In the folder of the final name, or one below it. It stays until `publish`, whatever happens.
+            held: The bytes that are there.
+        """
+        with explained(self.path):
+            self._sink = Sink(path, held=held)
+        self._lent = path != self.temporary
+        self.temporary = path
         return self._sink
 
     @contextmanager
@@ -134,7 +148,8 @@ class AtomicFile:
             with suppress(OSError):
                 self._sink.close()
         with suppress(OSError):
-            self.temporary.unlink(missing_ok=True)
+            if not self._lent:
+                self.temporary.unlink(missing_ok=True)
             self._lock.release()
 
     def __enter__(self) -> Self:

@@ -30,7 +30,7 @@ EMBEDDINGS = FileFormat(
 )
 TOKENS = FileFormat(
     "genoconv-tokens",
-    "1.0",
+    "1.1",
     "ids = f['id'].asstr()[:]; o = f['offsets'][:]; record_i = f['data'][o[i]:o[i + 1]]  # with h5py; "
     "one row per base, in the order of the sequence.",
 )
@@ -41,7 +41,6 @@ DTYPES = ("f4", "f2")
 
 # Rows per chunk: the unit that is checked and read. One 256-wide float32 row is 1 KB.
 CHUNK_ROWS = 64
-TOKEN_CHUNK_ROWS = 1024
 
 _CHUNK_EXTRA_BYTES = 64  # checksum and index entry
 _FIXED_BYTES = 65_536  # headers
@@ -99,7 +98,7 @@ def predicted_bytes(records: int, width: int, *, dtype: str, id_bytes: int = 16)
 
 def predicted_token_bytes(bases: int, records: int, d_model: int, *, dtype: str, id_bytes: int = 16) -> int:
     """The size of a per-nucleotide file before it is written: `bases` rows of `d_model` numbers, uncompressed."""
-    return _matrix_bytes(bases, d_model, dtype, TOKEN_CHUNK_ROWS) + records * (32 + id_bytes) + _FIXED_BYTES
+    return bases * d_model * np.dtype(dtype).itemsize + records * (36 + id_bytes) + _FIXED_BYTES
 
 
 def _matrix_bytes(rows: int, width: int, dtype: str, chunk_rows: int) -> int:

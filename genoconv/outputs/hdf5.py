@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ FILE_FORMAT = ("v110", "v110")
 CHUNK_CACHE_BYTES = 64 << 20
 # Whoever reads a matrix in order needs the last chunk again, no more; HDF5 2.0 keeps 8 MiB, times the shards of a run.
 READ_CACHE_BYTES = 1 << 18
+# A matrix in one piece begins on a page, for readers that map the file into memory; small ones are not worth it.
+ALIGNMENT = 4096
+ALIGNED_BYTES = 1 << 16
 CHECKSUM = "sha256"
 STRUCTURE = "structure_sha256"
 
@@ -78,6 +82,38 @@ Column = npt.NDArray[Any] | Sequence[Any] | Categorical | Coded
 def create(sink: Sink) -> h5py.File:
     """Makes a new HDF5 file; its writer holds the only right to write it, so HDF5's own locks are not needed."""
     return h5py.File(sink, "w", libver=FILE_FORMAT, rdcc_nbytes=CHUNK_CACHE_BYTES, rdcc_nslots=10_007)
+
+
+def create_around(sink: Sink | io.BytesIO, name: str, *, shape: tuple[int, int], dtype: str) -> h5py.File:
+    """Makes a new HDF5 file with one matrix in one piece, whose numbers HDF5 does not touch; see `first_byte`.
+
+    Args:
+        sink: Where to.
+        name: Of the matrix.
+        shape: Of the matrix.
+        dtype: "f4" or "f2".
+    """
+    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    aligned = {"alignment_threshold": max(size, ALIGNED_BYTES), "alignment_interval": ALIGNMENT}
+    file = h5py.File(sink, "w", libver=FILE_FORMAT, **aligned)
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_layout(h5py.h5d.CONTIGUOUS)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    kind = h5py.h5t.py_create(np.dtype(dtype).newbyteorder("<"))
+    h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), plan)
+    return file
+
+
+def first_byte(dataset: h5py.Dataset) -> int:
+    """Where in its file the numbers of a matrix in one piece begin; 0 if it has none."""
+    return int(dataset.id.get_offset() or 0)
+
+
+def first_byte_of(name: str, *, shape: tuple[int, int], dtype: str) -> int:
+    """Where `create_around` would have the numbers of a matrix begin."""
+    with create_around(io.BytesIO(), name, shape=shape, dtype=dtype) as file:
+        return first_byte(file[name])
 
 
 def open_read(path: Path, *, cache_bytes: int = READ_CACHE_BYTES) -> h5py.File:

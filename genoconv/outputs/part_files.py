@@ -1,15 +1,13 @@
 """Finished rows, in any order -> small part files, each complete, forced to the disk and only then named."""
 
 import json
-import math
 import os
 import struct
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,13 @@ import numpy as np
 from genoconv.outputs.atomic import explained, sync_folder
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.patience import signals_waiting
+from genoconv.outputs.token_data import TokenData, TokenWrites
 
 DRAFT_SUFFIX = ".tmp"
 ROWS = "rows"
 ABOUT = "about.json"
 REMARKS = "remarks.json"
+TOKEN_CHECKSUMS = "token_crc32"
 
 PART_BYTES = 64 << 20
 """A part is committed at the latest when it holds so many bytes: so much waits in memory at most."""
@@ -78,7 +78,7 @@ class Part:
             about = json.loads(archive.read(ABOUT))
             remarks = json.loads(archive.read(REMARKS)) if REMARKS in archive.namelist() else {}
             infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-            entries = {_name_of(info): _entry(archive, info) for info in infos}
+            entries = {info.filename.removesuffix(".npy"): _entry(archive, info) for info in infos}
         rows = _read(path, entries[ROWS], 0, entries[ROWS].shape[0])
         part = cls(path, rows, about, {int(row): remark for row, remark in remarks.items()}, entries)
         if (np.diff(part.rows) <= 0).any():
@@ -89,9 +89,14 @@ class Part:
         """Reads the numbers of k rows from `rows[start]` on, of one pooling and layer, into an array (k, d)."""
         into[:] = _read(self.path, self._entries[_matrix_name(key)], start, start + len(into))
 
-    def tokens(self, place: int, start: int, stop: int) -> Array:
-        """Bases start to stop (0-based, exclusive) of the record of `rows[place]`, (stop - start, d)."""
-        return _read(self.path, self._entries[_token_name(int(self.rows[place]))], start, stop)
+    def token_checksums(self) -> Array:
+        """The checksums of the numbers of single bases, which lie in the draft; row by row, (m,) uint32.
+
+        Raises:
+            KeyError: It is a part of a run without such numbers.
+        """
+        entry = self._entries[TOKEN_CHECKSUMS]
+        return _read(self.path, entry, 0, entry.shape[0])
 
 
 class PartWriter:
@@ -102,9 +107,12 @@ class PartWriter:
         worker: Its number, unless it is the only writer of this process; part of the file names.
         about: What computes the rows; anything that JSON can hold.
         interval: Seconds after the last commit at which finished rows are committed.
+        tokens: Where the numbers of single bases go, if there are any.
     """
 
-    def __init__(self, folder: Path, *, worker: int, about: Mapping[str, Any], interval: float) -> None:
+    def __init__(
+        self, folder: Path, *, worker: int, about: Mapping[str, Any], interval: float, tokens: TokenData | None = None
+    ) -> None:
         self._folder = folder
         self._about = dict(about)
         self._interval = interval
@@ -115,9 +123,8 @@ class PartWriter:
         self._rows: list[Array] = []
         self._values: dict[Key, list[Array]] = {}
         self._remarks: dict[int, str] = {}
-        self._archive: zipfile.ZipFile | None = None
+        self._tokens = None if tokens is None else TokenWrites(tokens)
         self._bytes = 0
-        self._taken = 0
         self._since = time.monotonic()
 
     def add(self, rows: Array, matrices: Mapping[Key, Array]) -> None:
@@ -132,22 +139,18 @@ class PartWriter:
         """Says something of a row that is added next; both are committed together."""
         self._remarks[row] = remark
 
-    def add_tokens(self, row: int, length: int, pieces: Iterable[Array]) -> None:
-        """Takes the numbers of every base of a record; on the disk at once, but not yet committed.
+    def add_tokens(self, rows: Sequence[int], start: int, states: Callable[[], Array]) -> None:
+        """Takes the numbers of consecutive bases of some records, as `TokenWrites.put` does.
 
-        A row that is never `add`ed afterwards leaves unused bytes; a row that is taken twice counts as last taken.
+        They are on their way to the disk at once, but count only when their rows are `add`ed and committed.
 
-        Args:
-            row: The record.
-            length: Its bases.
-            pieces: Their numbers, consecutive (k, d). If the first cannot be made, nothing is lost of the part.
+        Raises:
+            OutputError: The disk refuses.
         """
-        rest = iter(pieces)
-        first = next(rest)
+        if self._tokens is None:
+            raise ValueError("there is no place for the numbers of single bases")
         with self._writing():
-            self._taken += 1
-            name = f"{_token_name(row)}{_ATTEMPT}{self._taken}"
-            self._bytes += _write_pieces(self._open(), name, length, chain([first], rest))
+            self._tokens.put(rows, start, states)
 
     def commit_if_due(self, *, following: float) -> None:
         """Commits when the finished rows are many, or would wait too long with the next work.
@@ -170,14 +173,17 @@ class PartWriter:
         with self._writing():
             rows = np.concatenate(self._rows)
             order = np.argsort(rows, kind="stable")
-            archive = self._open()
-            _write_array(archive, ROWS, rows[order])
-            for key, values in self._values.items():
-                _write_array(archive, _matrix_name(key), np.concatenate(values)[order])
-            archive.writestr(ABOUT, json.dumps(self._about, sort_keys=True))
-            if self._remarks:
-                archive.writestr(REMARKS, json.dumps(self._remarks))
-            archive.close()
+            self._serial += 1
+            with zipfile.ZipFile(self._draft, "w", allowZip64=True) as archive:
+                _write_array(archive, ROWS, rows[order])
+                for key, values in self._values.items():
+                    _write_array(archive, _matrix_name(key), np.concatenate(values)[order])
+                if self._tokens is not None:
+                    self._tokens.settle()
+                    _write_array(archive, TOKEN_CHECKSUMS, self._tokens.checksums(rows[order].tolist()))
+                archive.writestr(ABOUT, json.dumps(self._about, sort_keys=True))
+                if self._remarks:
+                    archive.writestr(REMARKS, json.dumps(self._remarks))
             with self._draft.open("rb") as file:
                 os.fsync(file.fileno())
             self._draft.replace(self._draft.with_name(self._draft.name.removesuffix(DRAFT_SUFFIX)))
@@ -186,12 +192,14 @@ class PartWriter:
 
     def discard(self) -> None:
         """Drops what is not committed."""
-        if self._archive is not None:
-            with suppress(OSError, ValueError):
-                self._archive.close()
-            with suppress(OSError):
-                self._draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._draft.unlink(missing_ok=True)
         self._forget()
+
+    def close(self) -> None:
+        """Ends the threads that write, and closes what they write to; safe to call twice."""
+        if self._tokens is not None:
+            self._tokens.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -202,56 +210,24 @@ class PartWriter:
                 self.discard()
                 raise
 
-    def _open(self) -> zipfile.ZipFile:
-        if self._archive is None:
-            self._serial += 1
-            self._archive = zipfile.ZipFile(self._draft, "w", allowZip64=True)
-        return self._archive
-
     @property
     def _draft(self) -> Path:
         return self._folder / f"{self._name}{self._serial:06d}.npz{DRAFT_SUFFIX}"
 
     def _forget(self) -> None:
-        self._archive = None
+        if self._tokens is not None:
+            self._tokens.forget()
         self._rows, self._values, self._remarks, self._bytes = [], {}, {}, 0
         self._since = time.monotonic()  # from now on is lost what is not committed
-
-
-_ATTEMPT = "~"
 
 
 def _matrix_name(key: Key) -> str:
     return f"{key[0]}_layer_{key[1]}"
 
 
-def _token_name(row: int) -> str:
-    return f"tokens_{row}"
-
-
-def _name_of(info: zipfile.ZipInfo) -> str:
-    """The name of an array: of a record that was computed twice, the second takes the place of the first."""
-    return info.filename.removesuffix(".npy").partition(_ATTEMPT)[0]
-
-
 def _write_array(archive: zipfile.ZipFile, name: str, values: Array) -> None:
-    _write_pieces(archive, name, len(values), iter([values]))
-
-
-def _write_pieces(archive: zipfile.ZipFile, name: str, length: int, pieces: Iterator[Array]) -> int:
-    """Writes an array (length, ...) that comes in consecutive pieces; returns its bytes."""
-    first = next(pieces)
-    shape = (length, *first.shape[1:])
-    header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False, "shape": shape}
-    written = 0
     with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for piece in chain([first], pieces):
-            file.write(np.ascontiguousarray(piece).data)
-            written += piece.nbytes
-    if written != first.dtype.itemsize * math.prod(shape):
-        raise ValueError(f"{written} bytes of an array {name} of shape {shape}")
-    return written
+        np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)
 
 
 def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:

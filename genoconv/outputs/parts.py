@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +17,9 @@ from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.lock import OutputLock
 from genoconv.outputs.part_files import DAMAGE, DRAFT_SUFFIX, Part, PartWriter
 from genoconv.outputs.patience import signals_waiting
+from genoconv.outputs.token_data import TokenData
+from genoconv.outputs.token_draft import finished_draft, has_tokens, open_draft, prepare_draft
+from genoconv.outputs.token_layout import TokenLayout
 
 PARTS_SUFFIX = ".parts"
 DESCRIPTION = "run.json"
@@ -25,6 +28,16 @@ DESCRIPTION = "run.json"
 def parts_path(output: Path) -> Path:
     """The folder beside an output that holds the finished rows of an unfinished run: genes.h5 -> genes.h5.parts."""
     return output.with_name(output.name + PARTS_SUFFIX)
+
+
+def part_writer(folder: Path, *, worker: int, about: Mapping[str, Any], interval: float, tokens: bool) -> PartWriter:
+    """A writer of parts into a folder; with `tokens`, also of numbers of single bases.
+
+    Raises:
+        OutputError: The folder has no place for such numbers.
+    """
+    draft = open_draft(folder) if tokens else None
+    return PartWriter(folder, worker=worker, about=about, interval=interval, tokens=draft)
 
 
 class Parts:
@@ -92,9 +105,37 @@ class Parts:
                 path.unlink()
                 self.damaged.append(path)
 
-    def writer(self, worker: int, *, about: Mapping[str, Any], interval: float) -> PartWriter:
-        """A writer of further parts; one for each worker."""
-        return PartWriter(self.folder, worker=worker, about=about, interval=interval)
+    def prepare_tokens(self, layout: TokenLayout, final: Path) -> None:
+        """Makes a place for the numbers of single bases, or finds that of an earlier start, and checks it.
+
+        Parts whose numbers are not there, or damaged, are removed.
+
+        Args:
+            layout: Where each record belongs, of all that are to be in the output.
+            final: The final name.
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        draft = prepare_draft(self.folder, layout, self._parts, final)
+        with explained(self.folder), closing(draft):
+            for part in self._parts:
+                if not has_tokens(part, draft):
+                    part.path.unlink()
+                    self.damaged.append(part.path)
+        self._parts = [part for part in self._parts if part.path not in self.damaged]
+
+    def writer(self, worker: int, *, about: Mapping[str, Any], interval: float, tokens: bool = False) -> PartWriter:
+        """A writer of further parts; one for each worker. With `tokens`, after `prepare_tokens`."""
+        return part_writer(self.folder, worker=worker, about=about, interval=interval, tokens=tokens)
+
+    def finished_tokens(self, rows: Array) -> tuple[TokenData, Array]:
+        """The numbers of all bases of the records of the output (their rows, ascending), and their checksums (m,).
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        return finished_draft(self.folder, self._parts, rows)
 
     def list(self) -> "list[Part]":
         """The committed parts, as of the last `refresh`."""

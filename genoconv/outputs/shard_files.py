@@ -15,6 +15,9 @@ from genoconv.outputs.formats import EMBEDDINGS, ROW_COLUMN, TOKENS, matrix_name
 from genoconv.outputs.hdf5 import Array, Column, Dataset, File
 from genoconv.outputs.part_files import Key
 from genoconv.outputs.patience import signals_waiting
+from genoconv.outputs.token_data import checksums
+from genoconv.outputs.token_layout import CHECKED_ROWS
+from genoconv.outputs.tokens import CHECKS, layout_of
 from genoconv.outputs.verification import DAMAGE, one_line
 
 TOKEN_CACHE_BYTES = 8 << 20
@@ -101,6 +104,8 @@ class ShardFile:
     def tokens(self, place: int, start: int, stop: int) -> Array:
         """Bases start to stop (0-based, exclusive) of the record of `rows[place]`, (stop - start, d).
 
+        Both are multiples of `CHECKED_ROWS`, or the second is the end of the record.
+
         Raises:
             InputError: The file is damaged there.
         """
@@ -109,6 +114,11 @@ class ShardFile:
         data = self._tokens["data"]
         found: Array = np.empty((stop - start, data.shape[1]), data.dtype)
         self._read(data, int(self._offsets[place]) + start, found)
+        if self._layout is not None:
+            first = int(self._layout.checks[place]) + start // CHECKED_ROWS
+            expected = self._checks[first : first - (start - stop) // CHECKED_ROWS]
+            if not np.array_equal(checksums(found), expected):
+                raise self._unusable(f"{data.name} is damaged in record {self.ids[place]}")
         return found
 
     def close(self) -> None:
@@ -131,6 +141,8 @@ class ShardFile:
         if hdf5.read_texts(file["id"]) != self.ids:
             raise self._unusable("its per-nucleotide file holds other records")
         self._offsets: Array = file["offsets"][:]
+        self._layout = layout_of(file)
+        self._checks: Array = np.empty(0) if self._layout is None else file[CHECKS][:]
         return file
 
     def _read(self, dataset: Dataset, start: int, into: Array) -> None:

@@ -5,22 +5,28 @@ from pathlib import Path
 
 
 class Sink:
-    """A new binary file for HDF5 to write to that never reports a failure to it.
+    """A binary file for HDF5 to write to that never reports a failure to it.
 
     HDF5 cannot close a file whose disk is full: what it could not write stays in its caches, and the process dies with
     a segmentation fault at its end (tried with HDF5 2.0, 8 limits of 9). So a failed write looks like a good one, all
     later ones are dropped, and the owner asks for `failure` after each call of HDF5.
 
+    Args:
+        path: A new file.
+        held: Bytes of a file that is there already, which HDF5 has no business with: it writes around them.
+
     Attributes:
         failure: The first thing that went wrong, or None.
 
     Raises:
-        OSError: The file exists or cannot be created.
+        OSError: The file exists or cannot be created; with `held`, it is not there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, held: range | None = None) -> None:
         self.failure: Exception | None = None
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        new = os.O_CREAT | os.O_EXCL if held is None else 0
+        self._handle = os.open(path, os.O_RDWR | new | getattr(os, "O_BINARY", 0), 0o666)
+        self._held = held or range(0)
         self._position = 0
         self._size = 0
 
@@ -59,6 +65,8 @@ class Sink:
         """Writes all of `data`, or notes why that failed."""
         view = memoryview(data).cast("B")
         try:
+            if self._position < self._held.stop and self._position + len(view) > self._held.start:
+                raise ValueError(f"HDF5 writes {len(view)} bytes at {self._position}, into what is held: {self._held}")
             done = 0
             while done < len(view) and self.failure is None:
                 done += os.pwrite(self._handle, view[done:], self._position + done)
@@ -93,6 +101,8 @@ class Sink:
     def truncate(self, size: int) -> int:
         """Cuts or lengthens the file to `size` bytes."""
         try:
+            if size < self._held.stop:
+                raise ValueError(f"HDF5 cuts the file to {size} bytes, into what is held: {self._held}")
             if self.failure is None:
                 os.ftruncate(self._handle, size)
         except Exception as error:

@@ -1,7 +1,8 @@
-"""Per-nucleotide embeddings, whole records or pieces of them in any order, into one HDF5 file."""
+"""Per-nucleotide embeddings: bare numbers, written straight to their place, and the HDF5 around them at the end."""
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,11 +11,83 @@ import numpy as np
 
 from genoconv.errors import OutputError
 from genoconv.outputs import hdf5
-from genoconv.outputs.atomic import AtomicFile
-from genoconv.outputs.formats import TOKEN_CHUNK_ROWS, TOKENS, predicted_token_bytes
-from genoconv.outputs.hdf5 import Array
+from genoconv.outputs.atomic import AtomicFile, explained
+from genoconv.outputs.formats import TOKENS, predicted_token_bytes
+from genoconv.outputs.hdf5 import Array, File
+from genoconv.outputs.patience import signals_waiting
 from genoconv.outputs.texts import Texts
+from genoconv.outputs.token_data import TokenData, TokenWrites
+from genoconv.outputs.token_layout import CHECKED_ROWS, TokenLayout
 from genoconv.outputs.values import check_dtype, to_stored
+
+DATA, CHECKS, ROWS_PER_CHECK = "data", "crc32", "rows"
+
+
+def token_layout(rows: Array, lengths: Array, d_model: int, dtype: str) -> TokenLayout:
+    """Where the records of a per-nucleotide file lie, as HDF5 will have it.
+
+    Args:
+        rows: The records, ascending, (n,).
+        lengths: Their bases, (n,).
+        d_model: Numbers of a base.
+        dtype: "f4" or "f2".
+    """
+    check_dtype(dtype)
+    lengths = np.asarray(lengths, dtype=np.int64)
+    first = hdf5.first_byte_of(DATA, shape=(int(lengths.sum()), d_model), dtype=dtype)
+    return TokenLayout(np.asarray(rows, dtype=np.int64), lengths, d_model, dtype, first)
+
+
+def complete(
+    place: AtomicFile, data: TokenData, checks: Array, *, ids: Sequence[str], layer: int, provenance: Mapping[str, Any]
+) -> None:
+    """Writes the HDF5 around numbers that are all there, and gives the file its final name.
+
+    Killed meanwhile, it can be done again: the numbers are not touched.
+
+    Args:
+        place: The final name.
+        data: The numbers.
+        checks: Their checksums (m,) uint32, as the layout of `data` divides them.
+        ids: One text per record.
+        layer: Where they come from.
+        provenance: What is to be known of the run; anything that JSON can hold.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    layout, file = data.layout, None
+    held = range(layout.first_byte, layout.end_byte)
+    shape = (int(layout.starts[-1]), layout.width)
+    try:
+        with place.writing():
+            file = hdf5.create_around(place.complete(data.path, held), DATA, shape=shape, dtype=layout.dtype)
+            if hdf5.first_byte(file[DATA]) != layout.first_byte:
+                raise ValueError(f"the numbers would begin at {hdf5.first_byte(file[DATA])}, not {layout.first_byte}")
+            hdf5.encode(file[DATA], "array", "0.2.0")
+            file[DATA].attrs["layer"] = layer
+            hdf5.mark(file, TOKENS)
+            hdf5.write_texts(file, "id", ids)
+            hdf5.write_numbers(file, "offsets", layout.starts)
+            hdf5.write_numbers(file, CHECKS, checks)
+            file[CHECKS].attrs[ROWS_PER_CHECK] = CHECKED_ROWS
+            hdf5.write_text(file, "provenance", json.dumps(provenance, sort_keys=True, allow_nan=False))
+            hdf5.seal(file)
+            file.close()
+        place.publish()
+    except BaseException:
+        with place.abandoned():
+            hdf5.close_quietly(file)
+        raise
+
+
+def layout_of(file: File) -> TokenLayout | None:
+    """Where the records of an open per-nucleotide file lie; None if it is one in chunks (version 1.0)."""
+    data, starts = file[DATA], file["offsets"][:]
+    if data.chunks is not None:
+        return None
+    rows = np.arange(len(starts) - 1)
+    return TokenLayout(rows, np.diff(starts), data.shape[1], data.dtype.str[-2:], hdf5.first_byte(data))
 
 
 class TokenWriter:
@@ -46,85 +119,74 @@ class TokenWriter:
         dtype: str = "f4",
         overwrite: bool = False,
     ) -> None:
-        check_dtype(dtype)
         self._ids = ids if isinstance(ids, Texts) else list(ids)
-        self._lengths = np.asarray(lengths, dtype=np.int64)
-        if len(self._lengths) != len(self._ids) or layer < 0:
-            raise ValueError(f"{len(self._lengths)} lengths for {len(self._ids)} ids, layer {layer}")
-        self._offsets = _offsets(self._lengths)
-        self._dtype = dtype
+        if len(lengths) != len(self._ids) or layer < 0:
+            raise ValueError(f"{len(lengths)} lengths for {len(self._ids)} ids, layer {layer}")
         self._layer = layer
-        self._written = _Coverage(self._lengths)
-        bases = int(self._offsets[-1])
-        needed = predicted_token_bytes(bases, len(self._ids), d_model, dtype=dtype)
+        self._layout = layout = token_layout(np.arange(len(lengths)), np.asarray(lengths), d_model, dtype)
+        self._written = np.zeros(layout.checks[-1], dtype=bool)
+        needed = predicted_token_bytes(int(layout.starts[-1]), len(self._ids), d_model, dtype=dtype)
         self._place = AtomicFile(path, overwrite=overwrite, needed_bytes=needed)
         try:
-            with self._place.writing():
-                self._file = hdf5.create(self._place.create())
-                self._lay_out(bases, d_model)
+            with explained(self._place.path):
+                self._data = TokenData(self._place.temporary, layout, create=True)
+            self._writes = TokenWrites(self._data)
         except BaseException:
-            self.discard()
+            self._place.discard()
             raise
 
     def write(self, row: int, values: Array, *, start: int = 0) -> None:
-        """Writes the hidden states of consecutive bases of one record.
+        """Takes the hidden states of consecutive bases of one record, to be written while the next ones are made.
 
         Args:
             row: The record.
-            values: Numbers (k, d).
-            start: The 0-based position of the first of them in the record.
+            values: Numbers (k, d), which must not change from now on.
+            start: The 0-based position of the first of them in the record, a multiple of `CHECKED_ROWS`; so is k, or
+                they are the last.
 
         Raises:
             OutputError: A number is not finite or too large for float16, or the disk refuses.
         """
-        end = start + len(values)
-        if not 0 <= start <= end <= self._lengths[row] or values.shape[1:] != self._data.shape[1:]:
-            raise ValueError(f"values of shape {values.shape} at {start} of a record of {self._lengths[row]} bases")
+        end, length = start + len(values), int(self._layout.lengths[row])
+        whole = start % CHECKED_ROWS == 0 and (end % CHECKED_ROWS == 0 or end == length)
+        if not (whole and 0 <= start <= end <= length) or values.shape[1:] != (self._layout.width,):
+            raise ValueError(f"values of shape {values.shape} at {start} of a record of {length} bases")
         stored = to_stored(
             values,
-            self._dtype,
+            self._layout.dtype,
             name_of=lambda k: f"{self._ids[row]}, base {start + k + 1}",
             place=f"layer {self._layer}",
         )
-        first = int(self._offsets[row])
-        with self._place.writing():
-            self._data[first + start : first + end] = stored
-        self._written.add(row, start, end)
+        with explained(self._place.path), signals_waiting():
+            self._writes.put([row], start, lambda: stored[None])
+        first = int(self._layout.checks[row]) + start // CHECKED_ROWS
+        self._written[first : first - (-len(values) // CHECKED_ROWS)] = True
 
-    def commit(self, provenance: Mapping[str, Any], *, omit: Sequence[int] = ()) -> None:
-        """Completes the file: writes `provenance` as JSON, checks what is on disk, and gives it its final name.
+    def commit(self, provenance: Mapping[str, Any]) -> None:
+        """Completes the file: writes `provenance` as JSON, and gives it its final name.
 
         Args:
             provenance: What is to be known of the run; anything that JSON can hold.
-            omit: Records that could not be computed: they are left out of the file.
 
         Raises:
             OutputError: A base was never written, or the disk refuses.
         """
-        kept = np.ones(len(self._ids), dtype=bool)
-        kept[list(omit)] = False
-        missing = self._written.first_missing(kept)
-        if missing is not None:
-            row, position = missing
-            raise OutputError(
-                "a part of a record was never embedded", where=f"record {self._ids[row]}, base {position + 1}"
-            )
-        with self._place.writing():
-            if not kept.all():
-                self._drop_records(kept)
-            hdf5.write_text(self._file, "provenance", json.dumps(provenance, sort_keys=True, allow_nan=False))
-            hdf5.seal(self._file)
-            self._file.close()
-            with hdf5.open_read(self._place.temporary) as file:
-                lost = hdf5.lost_chunks(file["data"])
-        if lost:
-            raise OutputError(f"{lost} chunks of the file are not on disk", where=str(self._place.path))
-        self._place.publish()
+        if not self._written.all():
+            missing = int(np.argmin(self._written))
+            row = int(np.searchsorted(self._layout.checks, missing, side="right")) - 1
+            base = (missing - int(self._layout.checks[row])) * CHECKED_ROWS + 1
+            raise OutputError("a part of a record was never embedded", where=f"record {self._ids[row]}, base {base}")
+        with explained(self._place.path), signals_waiting():
+            self._writes.settle()
+        checks = self._writes.checksums(np.flatnonzero(self._layout.lengths).tolist())
+        complete(self._place, self._data, checks, ids=self._ids, layer=self._layer, provenance=provenance)
 
     def discard(self) -> None:
-        """Closes and removes the temporary file; a committed file stays."""
-        with self._place.abandoned():
-            hdf5.close_quietly(getattr(self, "_file", None))
+        """Removes the temporary file; a committed file stays."""
+        with signals_waiting():
+            with suppress(OSError):
+                self._writes.close()
+            self._place.discard()
 
     def __enter__(self) -> Self:
         return self
@@ -133,62 +195,3 @@ class TokenWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.discard()
-
-    def _lay_out(self, bases: int, d_model: int) -> None:
-        hdf5.mark(self._file, TOKENS)
-        self._write_index(self._ids, self._lengths)
-        self._data = hdf5.write_matrix(
-            self._file,
-            "data",
-            shape=(bases, d_model),
-            dtype=self._dtype,
-            chunk_rows=TOKEN_CHUNK_ROWS,
-            attributes={"layer": self._layer},
-        )
-
-    def _write_index(self, ids: Sequence[str], lengths: Array) -> None:
-        hdf5.write_texts(self._file, "id", ids)
-        hdf5.write_numbers(self._file, "offsets", _offsets(lengths))
-
-    def _drop_records(self, kept: Array) -> None:
-        hdf5.keep_rows(self._data, np.repeat(kept, self._lengths))
-        del self._file["id"], self._file["offsets"]
-        self._write_index([self._ids[row] for row in np.flatnonzero(kept).tolist()], self._lengths[kept])
-
-
-def _offsets(lengths: Array) -> Array:
-    """The first row of each record, and the number of all rows (n + 1,)."""
-    return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-
-
-class _Coverage:
-    """Which positions of which records are written: the pieces so far of unfinished records, merged."""
-
-    def __init__(self, lengths: Array) -> None:
-        self._lengths = lengths
-        self._whole = lengths == 0
-        self._pieces: dict[int, list[tuple[int, int]]] = {}
-
-    def add(self, row: int, start: int, end: int) -> None:
-        if self._whole[row]:
-            return
-        merged: list[tuple[int, int]] = []
-        for piece in sorted([*self._pieces.get(row, ()), (start, end)]):
-            if merged and piece[0] <= merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(merged[-1][1], piece[1]))
-            else:
-                merged.append(piece)
-        if merged == [(0, int(self._lengths[row]))]:
-            self._whole[row] = True
-            self._pieces.pop(row, None)
-        else:
-            self._pieces[row] = merged
-
-    def first_missing(self, kept: Array) -> tuple[int, int] | None:
-        """The first record and position (0-based) not written, of the records with `kept` (n,) true, or None."""
-        rows = np.flatnonzero(kept & ~self._whole)
-        if not rows.size:
-            return None
-        row = int(rows[0])
-        pieces = self._pieces.get(row, [(0, 0)])
-        return row, (pieces[0][1] if pieces[0][0] == 0 else 0)

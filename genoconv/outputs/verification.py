@@ -9,6 +9,9 @@ from genoconv.outputs import hdf5
 from genoconv.outputs.formats import EMBEDDINGS, TOKENS, FileFormat, row_width, tokens_path
 from genoconv.outputs.hdf5 import Array, Dataset, File, Group
 from genoconv.outputs.patience import signals_waiting
+from genoconv.outputs.token_data import checksums
+from genoconv.outputs.token_layout import CHECKED_ROWS, TokenLayout
+from genoconv.outputs.tokens import CHECKS, layout_of
 from genoconv.outputs.values import all_finite
 
 READ_BYTES = 32 << 20
@@ -140,7 +143,37 @@ def _token_findings(file: File) -> Iterator[str]:
         yield f"offsets do not rise from 0 over {records} records"
     elif offsets[-1] != data.shape[0]:
         yield f"data has {data.shape[0]} rows, and offsets end at {offsets[-1]}"
-    yield from _matrix_findings("data", data, data.shape[0])
+    layout = layout_of(file)
+    if layout is None:
+        yield from _matrix_findings("data", data, data.shape[0])  # of version 1.0
+    else:
+        yield from _stretch_findings(file, data, layout)
+
+
+def _stretch_findings(file: File, data: Dataset, layout: TokenLayout) -> Iterator[str]:
+    """Reads the numbers of all bases, a few stretches at a time, and compares each one's checksum."""
+    if CHECKS not in file or file[CHECKS].shape != (layout.checks[-1],):
+        yield "data has no checksums"
+        return
+    yield from _checksum_findings(file, CHECKS)
+    expected, edges = file[CHECKS][:], layout.edges()
+    most = max(CHECKED_ROWS, READ_BYTES // layout.row_bytes)
+    memory = np.empty((min(most, int(edges[-1])), layout.width), data.dtype)
+    first = 0
+    while first < len(expected):
+        last = int(np.searchsorted(edges, edges[first] + most, side="right")) - 1
+        block = memory[: edges[last] - edges[first]]
+        data.read_direct(block, np.s_[edges[first] : edges[last]])
+        for number in range(first, last):
+            start, end = int(edges[number]), int(edges[number + 1])
+            values = block[start - edges[first] : end - edges[first]]
+            if checksums(values) != expected[number]:
+                yield f"data, rows {start} to {end - 1}: damaged (the checksum does not agree)"
+            elif not all_finite(values):
+                row = start + int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+                yield f"data, row {row}: a number is NaN or infinite"
+        yield ""
+        first = last
 
 
 def _matrix_findings(name: str, matrix: Dataset, rows: int) -> Iterator[str]:

@@ -1,18 +1,21 @@
 """The parts of a job that is done -> its output file, in input order, and complete or an error."""
 
 import time
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from genoconv.errors import OutputError
-from genoconv.outputs.assembly import copy_matrices, copy_tokens
+from genoconv.outputs.assembly import copy_matrices
+from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.formats import ROW_COLUMN, tokens_path
 from genoconv.outputs.hdf5 import Array, Categorical, Column
 from genoconv.outputs.parts import Parts
 from genoconv.outputs.store import EmbeddingWriter
-from genoconv.outputs.tokens import TokenWriter
+from genoconv.outputs.tokens import complete
 from genoconv.runs.job import Job
 from genoconv.runs.provenance import provenance
 
@@ -44,9 +47,7 @@ def assemble(job: Job, parts: Parts, output: Path, *, overwrite: bool, start: fl
         store = files.enter_context(_open_store(job, rows, output, overwrite=overwrite))
         copy_matrices(sources, rows, keys, store)
         if job.settings.tokens:
-            tokens = files.enter_context(_open_tokens(job, rows, output, overwrite=overwrite))
-            copy_tokens(sources, rows, job.inputs.lengths[rows], tokens)
-            tokens.commit(described)
+            _complete_tokens(job, parts, rows, described, tokens_path(output), overwrite=overwrite)
         store.commit(described)
     return rows
 
@@ -80,14 +81,16 @@ def _open_store(job: Job, rows: Array, output: Path, *, overwrite: bool) -> Embe
     )
 
 
-def _open_tokens(job: Job, rows: Array, output: Path, *, overwrite: bool) -> TokenWriter:
-    """The sibling file with one row per base."""
-    return TokenWriter(
-        tokens_path(output),
-        ids=[job.inputs.ids[row] for row in rows],
-        lengths=job.inputs.lengths[rows],
-        d_model=job.engine.model.config.d_model,
-        layer=job.engine.layers[0],
-        dtype=job.settings.dtype,
-        overwrite=overwrite,
-    )
+def _complete_tokens(
+    job: Job, parts: Parts, rows: Array, described: Mapping[str, Any], path: Path, *, overwrite: bool
+) -> None:
+    """The sibling file with one row per base, whose numbers are where they belong already."""
+    place = AtomicFile(path, overwrite=overwrite)
+    try:
+        data, checks = parts.finished_tokens(rows)
+    except BaseException:
+        place.discard()
+        raise
+    with closing(data):
+        ids = [job.inputs.ids[row] for row in rows]
+        complete(place, data, checks, ids=ids, layer=job.engine.layers[0], provenance=described)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,11 +21,12 @@ from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.part_files import Key, PartWriter
 from genoconv.outputs.pooling import SITE, pool_site
 from genoconv.outputs.pooling import pool as pool_states
-from genoconv.outputs.values import all_finite, to_stored
+from genoconv.outputs.token_layout import CHECKED_ROWS
+from genoconv.outputs.values import to_stored
 from genoconv.runs.devices import free_unused, is_out_of_memory
 from genoconv.runs.job import EmbedSettings, Engine, Failure
 from genoconv.runs.memory import batch_budget, memory_limit, recordings_budget, spectra_budget
-from genoconv.runs.transfers import Batch, to_host
+from genoconv.runs.transfers import STORED, Batch, to_host
 
 
 @dataclass(slots=True)
@@ -120,7 +122,8 @@ def work(engine: Engine, batches: Iterable[Batch], parts: PartWriter) -> Generat
             parts.commit_if_due(following=0)
             yield Done(len(lengths), sum(lengths), failures)
     finally:
-        parts.commit()
+        with closing(parts):
+            parts.commit()
 
 
 def embed_batch(engine: Engine, batch: Batch, parts: PartWriter) -> list[Failure]:
@@ -246,31 +249,35 @@ def on_host(pooled: Mapping[Key, torch.Tensor]) -> dict[Key, Array]:
 def add_tokens(
     engine: Engine, batch: Batch, hidden: torch.Tensor, parts: PartWriter, left_out: set[int]
 ) -> dict[int, Failure]:
-    """Hidden states (B, L, d) of every base -> the parts, record by record, without those at some places.
+    """Hidden states (B, L, d) of every base -> the parts, without those of the records at some places.
 
     Returns:
         By row, records with numbers that no file can hold.
     """
     dtype, what = engine.settings.dtype, f"layer {engine.layers[0]}"
-    failures = {}
-    for place, (row, record, padded) in enumerate(zip(batch.rows.tolist(), batch.records, hidden, strict=True)):
-        if place in left_out:
-            continue
-        own, bad = padded[: len(record)], list[int]()
-
-        def pieces(own: torch.Tensor = own, bad: list[int] = bad) -> Iterator[Array]:
-            start = 0
-            for piece in to_host(own, dtype):
-                if not all_finite(piece):
-                    bad.append(start + int(np.argmin(np.isfinite(piece).all(axis=1))))
-                yield piece
-                start += len(piece)
-
-        parts.add_tokens(row, len(record), pieces())
-        if bad:
-            _, reasons = _stored(own[bad[0] : bad[0] + 1].cpu().numpy(), dtype, what)
-            failures[row] = Failure(record.id, f"base {bad[0] + 1}, {what}", reasons[0][1], row)
+    rows = [-1 if place in left_out else row for place, row in enumerate(batch.rows.tolist())]
+    finite = []
+    for piece in to_host(hidden, batch.lengths, dtype):
+        parts.add_tokens([rows[place] for place in piece.places], piece.start, piece.numbers)
+        finite.append(piece.finite)
+    failures = dict[int, Failure]()
+    if bool(torch.stack(finite).all()):
+        return failures
+    for row, record, padded in zip(rows, batch.records, hidden, strict=True):
+        base = -1 if row < 0 else first_not_finite(padded[: len(record)], dtype)
+        if base >= 0:
+            _, reasons = _stored(padded[base : base + 1].cpu().numpy(), dtype, what)
+            failures[row] = Failure(record.id, f"base {base + 1}, {what}", reasons[0][1], row)
     return failures
+
+
+def first_not_finite(states: torch.Tensor, dtype: str) -> int:
+    """The first of some bases (L, d) with a number that the stored type cannot hold, or -1."""
+    for start in range(0, len(states), CHECKED_ROWS):
+        whole = torch.isfinite(states[start : start + CHECKED_ROWS].to(STORED[dtype])).all(dim=1)
+        if not bool(whole.all()):
+            return start + int(whole.logical_not().nonzero()[0, 0])
+    return -1
 
 
 def no_memory(record_id: str, length: int, row: int) -> Failure:

@@ -1,4 +1,4 @@
-"""What a device is given and gives back: the token ids of a batch, made ahead; hidden states, piece by piece."""
+"""What a device is given and gives back: the token ids of a batch, made ahead; hidden states, in pieces."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ from genoconv.inputs.ahead import ahead
 from genoconv.inputs.fasta import Record
 from genoconv.inputs.tokens import encode_batch
 from genoconv.outputs.hdf5 import Array
+from genoconv.outputs.token_layout import CHECKED_ROWS
 
 Unit = tuple[Array, Sequence[Record]]
 """Rows of the input (k,) and their k records, computed together."""
 
 PIECE_BYTES = 16 << 20
-"""Hidden states that are copied to the host at once: enough for the full speed of a copy, little to hold."""
+"""Hidden states that are copied to the host at once: enough for the full speed of a copy and of a disk."""
 
 STORED = {"f4": torch.float32, "f2": torch.float16}
 
@@ -80,33 +81,53 @@ def make_batch(rows: Array, records: Sequence[Record], device: torch.device, *, 
     return Batch(rows, records, list(map(len, sequences)), strands[0], strands[1] if both_strands else None)
 
 
-def to_host(states: Tensor, dtype: str) -> Iterator[Array]:
-    """Copy hidden states to the host, in the stored type, one piece ahead of the one that is used.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Hidden states of consecutive bases of some records of a batch, on their way to the host.
+
+    Attributes:
+        places: The records, consecutive in the batch.
+        start: The first of the bases, the same of all.
+        finite: Whether all the numbers are, () bool on the device; those of padding count too.
+    """
+
+    places: range
+    start: int
+    finite: Tensor
+    _states: Tensor
+    _arrived: torch.cuda.Event | None
+
+    def numbers(self) -> Array:
+        """Waits for the copy: the numbers (k, r, d) in the stored type; may be called in any thread."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return np.asarray(self._states)
+
+
+def to_host(states: Tensor, lengths: Sequence[int], dtype: str) -> Iterator[Piece]:
+    """Send the hidden states of a batch to the host, in the stored type and in memory that belongs to each piece.
 
     Args:
-        states: Numbers (L, d), L at least 1, on any device; they must not change until the last piece is there.
+        states: Numbers (B, L, d) on any device. What is computed later on the device's stream may overwrite them.
+        lengths: Bases of each record: nothing is sent that all of a piece do not have.
         dtype: "f4" or "f2"; numbers beyond float16 become infinite.
 
     Yields:
-        Consecutive rows (k, d), valid until the next ones are asked for. All memory is taken before the first.
+        Several records together if they are short, else stretches of one, each of as many `CHECKED_ROWS` as fit.
     """
-    stored = STORED[dtype]
-    pieces = torch.split(states, max(1, PIECE_BYTES // (states.shape[1] * stored.itemsize)))
-    on_gpu = states.device.type == "cuda"
-    converted = torch.empty_like(pieces[0], dtype=stored)
-    buffers = [torch.empty(pieces[0].shape, dtype=stored, pin_memory=on_gpu) for _ in range(2)]
-    arrived = [torch.cuda.Event() for _ in range(2)] if on_gpu else []  # type: ignore[no-untyped-call]
-
-    def send(number: int) -> None:
-        piece = pieces[number]
-        buffers[number % 2][: len(piece)].copy_(converted[: len(piece)].copy_(piece), non_blocking=True)
-        if on_gpu:
-            arrived[number % 2].record(torch.cuda.current_stream(states.device))
-
-    send(0)
-    for number, piece in enumerate(pieces):
-        if number + 1 < len(pieces):
-            send(number + 1)
-        if on_gpu:
-            arrived[number % 2].synchronize()
-        yield np.asarray(buffers[number % 2][: len(piece)])
+    stored, on_gpu = STORED[dtype], states.device.type == "cuda"
+    fitting = max(1, PIECE_BYTES // (states.shape[2] * stored.itemsize))
+    together = max(1, fitting // states.shape[1])
+    step = max(1, fitting // CHECKED_ROWS) * CHECKED_ROWS
+    for first in range(0, len(lengths), together):
+        places = range(first, min(first + together, len(lengths)))
+        longest = max(lengths[place] for place in places)
+        for start in range(0, longest, step):
+            piece = states[first : places.stop, start : min(start + step, longest)]
+            own = torch.empty(piece.shape, dtype=stored, device=states.device).copy_(piece)
+            finite, arrived = torch.isfinite(own).all(), None
+            if on_gpu:
+                own = torch.empty(own.shape, dtype=stored, pin_memory=True).copy_(own, non_blocking=True)
+                arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                arrived.record(torch.cuda.current_stream(states.device))
+            yield Piece(places, start, finite, own, arrived)

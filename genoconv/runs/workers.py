@@ -18,7 +18,7 @@ import torch
 from genoconv.errors import EnvironmentProblem, GenoconvError
 from genoconv.inputs.tokens import VOCABULARY
 from genoconv.model.inference import Precision
-from genoconv.outputs.part_files import PartWriter
+from genoconv.outputs.parts import part_writer
 from genoconv.outputs.pooling import SITE
 from genoconv.runs.compute import Done, make_engine, prepare_for, states, work
 from genoconv.runs.devices import usable_cores, use_threads
@@ -198,7 +198,8 @@ def serve(pipe: Connection, settings: EmbedSettings, model: Path, number: int, d
 
 def _serve(pipe: Connection, engine: Engine, errand: Errand, number: int) -> None:
     prepare_for(engine, errand.longest, errand.precision)
-    parts = PartWriter(errand.folder, worker=number, about=computes(engine), interval=engine.settings.commit_every)
+    interval, tokens = engine.settings.commit_every, engine.settings.tokens
+    parts = part_writer(errand.folder, worker=number, about=computes(engine), interval=interval, tokens=tokens)
     pipe.send(READY)
     stopped = threading.Event()
     units = iter(lambda: _received(pipe, stopped), None)
