@@ -130,6 +130,7 @@ class TokenWrites:
     def __init__(self, data: TokenData) -> None:
         self._data = data
         self._checks: dict[int, Array] = {}
+        self._begun: set[tuple[int, int]] = set()
         self._coming: deque[Future[None]] = deque()
         self._threads: ThreadPoolExecutor | None = None
 
@@ -138,7 +139,8 @@ class TokenWrites:
 
         Args:
             rows: The records, (k,); negative: not wanted.
-            start: The first of the bases, the same of all; a multiple of `CHECKED_ROWS`. 0 begins a record again.
+            start: The first of the bases, the same of all; a multiple of `CHECKED_ROWS`. What is taken again replaces
+                what was taken before; a record that is to be divided otherwise begins again with 0.
             states: Gives, in another thread, the numbers (k, r, d); those beyond the end of a record are left out.
 
         Raises:
@@ -146,11 +148,11 @@ class TokenWrites:
         """
         wanted = [row for row in rows if row >= 0]
         places = self._data.layout.places(np.array(wanted, dtype=np.int64)).tolist()
-        if start == 0:
-            if any(row in self._checks for row in wanted):
-                self._wait(0)  # or an earlier try might be written over this one
-            lengths = self._data.layout.lengths[places].tolist()
-            for row, length in zip(wanted, lengths, strict=True):
+        if any((row, start) in self._begun or (start == 0 and row in self._checks) for row in wanted):
+            self._wait(0)  # or an earlier try might be written over this one
+        self._begun.update((row, start) for row in wanted)
+        for row, length in zip(wanted, self._data.layout.lengths[places].tolist(), strict=True):
+            if row not in self._checks:
                 self._checks[row] = np.zeros(-(-length // CHECKED_ROWS), np.uint32)
         place_of = dict(zip(wanted, places, strict=True))
         self._wait(WAITING_PIECES - 1)
@@ -195,6 +197,7 @@ class TokenWrites:
             self._threads.shutdown(cancel_futures=True)
             self._threads = None
         self._coming.clear()
+        self._begun.clear()
         self._checks.clear()
 
     def close(self) -> None:
@@ -206,3 +209,5 @@ class TokenWrites:
         while len(self._coming) > left:
             self._coming[0].result()
             self._coming.popleft()
+        if not self._coming:
+            self._begun.clear()

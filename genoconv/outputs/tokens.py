@@ -124,10 +124,10 @@ class TokenWriter:
             raise ValueError(f"{len(lengths)} lengths for {len(self._ids)} ids, layer {layer}")
         self._layer = layer
         self._layout = layout = token_layout(np.arange(len(lengths)), np.asarray(lengths), d_model, dtype)
-        self._written = np.zeros(layout.checks[-1], dtype=bool)
         needed = predicted_token_bytes(int(layout.starts[-1]), len(self._ids), d_model, dtype=dtype)
         self._place = AtomicFile(path, overwrite=overwrite, needed_bytes=needed)
         try:
+            self._written = np.zeros(layout.checks[-1], dtype=bool)
             with explained(self._place.path):
                 self._data = TokenData(self._place.temporary, layout, create=True)
             self._writes = TokenWrites(self._data)

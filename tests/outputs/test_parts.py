@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from genoconv.errors import OutputError
 from genoconv.outputs import part_files
-from genoconv.outputs.assembly import copy_matrices, copy_tokens
+from genoconv.outputs.assembly import copy_matrices
 from genoconv.outputs.hdf5 import open_read
 from genoconv.outputs.part_files import PartWriter
 from genoconv.outputs.parts import Parts
 from genoconv.outputs.store import EmbeddingWriter
-from genoconv.outputs.tokens import TokenWriter
 
 WIDTH = 3
 KEY = ("mean", 1)
@@ -25,11 +24,6 @@ KEY = ("mean", 1)
 def numbers(rows: np.ndarray) -> np.ndarray:
     """The numbers that stand for some rows."""
     return (rows[:, None] * 10 + np.arange(WIDTH)).astype(np.float32)
-
-
-def bases(row: int, length: int) -> np.ndarray:
-    """The numbers that stand for the bases of a row."""
-    return (row + np.arange(length * WIDTH).reshape(length, WIDTH) / 64).astype(np.float32)
 
 
 def writer(parts: Parts, worker: int = 0, interval: float = 60) -> PartWriter:
@@ -42,7 +36,6 @@ def test_any_order_comes_back_in_order(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], sizes: list[int], workers: int
 ) -> None:
     out = tmp_path_factory.mktemp("parts") / "out.h5"
-    lengths = np.arange(1, 13)
     with Parts(out) as parts:
         writers = [writer(parts, worker) for worker in range(workers)]
         first = 0
@@ -50,8 +43,6 @@ def test_any_order_comes_back_in_order(
             rows = np.array(order[first : first + sizes[turn % len(sizes)]], dtype=np.int64)
             first += len(rows)
             mine = writers[turn % workers]
-            for row in rows.tolist():
-                mine.add_tokens(row, int(lengths[row]), iter(np.array_split(bases(row, int(lengths[row])), 3)))
             if len(rows):
                 mine.add(rows, {KEY: numbers(rows)})
             if turn % 2:
@@ -65,16 +56,10 @@ def test_any_order_comes_back_in_order(
         with EmbeddingWriter(out, ids=ids, d_model=WIDTH, poolings=["mean"], layers=[1], obs={}) as store:
             copy_matrices(parts.list(), rows, [KEY], store)
             store.commit({})
-        tokens_file = out.with_name("out.tokens.h5")
-        with TokenWriter(tokens_file, ids=ids, lengths=lengths, d_model=WIDTH, layer=1) as tokens:
-            copy_tokens(parts.list(), rows, lengths, tokens)
-            tokens.commit({})
         parts.remove()
-    with open_read(out) as made, open_read(tokens_file) as per_base:
+    with open_read(out) as made:
         assert np.array_equal(made["X"][:], numbers(rows))
-        expected = np.concatenate([bases(row, int(lengths[row])) for row in range(12)])
-        assert np.array_equal(per_base["data"][:], expected)
-    assert sorted(path.name for path in out.parent.iterdir()) == ["out.h5", "out.tokens.h5"]
+    assert [path.name for path in out.parent.iterdir()] == ["out.h5"]
 
 
 def test_a_row_that_no_part_holds_is_no_row_of_zeros(tmp_path: Path) -> None:
@@ -131,23 +116,10 @@ def test_what_is_not_committed_leaves_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out.h5"
     with Parts(out) as parts:
         mine = writer(parts)
-        mine.add_tokens(1, 5, [bases(1, 5)])
         mine.add(np.array([1]), {KEY: numbers(np.array([1]))})
         mine.discard()
-        mine.add_tokens(2, 5, [bases(2, 5)])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_row_that_was_computed_twice_has_its_last_numbers(tmp_path: Path) -> None:
-    with Parts(tmp_path / "out.h5") as parts:
-        mine = writer(parts)
-        mine.add_tokens(7, 4, [bases(0, 4)])
-        mine.add_tokens(7, 4, [bases(7, 4)])
-        mine.add(np.array([7]), {KEY: numbers(np.array([7]))})
         mine.commit()
-        parts.refresh()
-        (part,) = parts.list()
-        assert np.array_equal(part.tokens(0, 1, 3), bases(7, 4)[1:3])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9, 0.99])

@@ -14,6 +14,7 @@ from genoconv.errors import OutputError
 from genoconv.outputs.formats import predicted_token_bytes, tokens_path
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.store import EmbeddingWriter
+from genoconv.outputs.token_layout import CHECKED_ROWS
 from genoconv.outputs.tokens import TokenWriter
 from genoconv.outputs.verification import verify
 
@@ -46,53 +47,60 @@ def test_whole_records_in_any_order(tmp_path: Path, dtype: str) -> None:
 
 
 @settings(deadline=None, max_examples=20)
-@given(cuts=st.lists(st.integers(0, 3000), max_size=12), order=st.randoms(use_true_random=False))
+@given(cuts=st.lists(st.integers(0, 5), max_size=6), order=st.randoms(use_true_random=False))
 def test_pieces_in_any_order(tmp_path_factory: pytest.TempPathFactory, cuts: list[int], order: Any) -> None:
     path = tmp_path_factory.mktemp("tokens") / "genes.tokens.h5"
-    whole, edges = states(3000, 1), [0, *sorted(cuts), 3000]
+    whole, edges = states(23_000, 1), [0, *(CHECKED_ROWS * cut for cut in sorted(set(cuts) - {0})), 23_000]
     pieces = list(pairwise(edges))
     order.shuffle(pieces)
-    with writer_of(path, (7, 3000)) as writer:
+    with writer_of(path, (7, 23_000)) as writer:
         writer.write(0, states(7, 0))
         for start, end in pieces:
+            writer.write(1, np.zeros((end - start, 4)), start=start)
             writer.write(1, whole[start:end], start=start)
         writer.commit({})
     with h5py.File(path) as file:
         assert np.array_equal(file["data"][7:], whole)
+    assert verify(path) == []
 
 
 def test_a_gap_stops_the_commit(tmp_path: Path) -> None:
-    with writer_of(tmp_path / "genes.tokens.h5", (3, 100)) as writer:
+    with writer_of(tmp_path / "genes.tokens.h5", (3, 9000, 2)) as writer:
         writer.write(0, states(3, 0))
-        writer.write(1, states(40, 1))
-        writer.write(1, states(41, 1), start=59)
+        writer.write(1, states(4096, 1))
+        writer.write(1, states(808, 1), start=8192)
         with pytest.raises(OutputError, match="never embedded") as refused:
             writer.commit({})
-    assert refused.value.where == "record g1, base 41"
+    assert refused.value.where == "record g1, base 4097"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_records_that_failed_are_left_out(tmp_path: Path) -> None:
-    path, lengths = tmp_path / "genes.tokens.h5", (10, 2000, 5, 3000, 7)
-    with writer_of(path, lengths) as writer:
-        for row in (0, 2, 3):
-            writer.write(row, states(lengths[row], row))
-        writer.write(1, states(100, 1), start=50)
-        writer.commit({}, omit=[1, 4])
-    assert verify(path) == []
+def test_the_numbers_lie_in_one_piece_for_readers_that_map_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "genes.tokens.h5"
+    with writer_of(path, (50_000,)) as writer:
+        writer.write(0, states(50_000, 0))
+        writer.commit({})
     with h5py.File(path) as file:
-        assert file["offsets"][:].tolist() == [0, 10, 15, 3015]
-        assert list(file["id"].asstr()[:]) == ["g0", "g2", "g3"]
-        assert np.array_equal(file["data"][15:], states(3000, 3))
+        first = file["data"].id.get_offset()
+    assert first % 4096 == 0
+    assert np.array_equal(np.memmap(path, "<f4", "r", first, (50_000, 4)), states(50_000, 0))
+
+
+@pytest.mark.parametrize("lengths", [(), (0, 0)])
+def test_a_file_without_bases(tmp_path: Path, lengths: tuple[int, ...]) -> None:
+    path = tmp_path / "genes.tokens.h5"
+    with writer_of(path, lengths) as writer:
+        writer.commit({})
+    assert verify(path) == []
 
 
 def test_a_number_beyond_float16_names_record_and_base(tmp_path: Path) -> None:
     values = states(10, 0)
     values[3, 1] = -1e5
-    writer = writer_of(tmp_path / "genes.tokens.h5", (100,), dtype="f2")
+    writer = writer_of(tmp_path / "genes.tokens.h5", (4106,), dtype="f2")
     with writer, pytest.raises(OutputError, match="--dtype f4") as refused:
-        writer.write(0, values, start=20)
-    assert refused.value.where == "record g0, base 24, layer 9"
+        writer.write(0, values, start=4096)
+    assert refused.value.where == "record g0, base 4100, layer 9"
 
 
 def test_a_file_larger_than_the_disk_is_refused_at_once(tmp_path: Path) -> None:
@@ -103,7 +111,7 @@ def test_a_file_larger_than_the_disk_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_pieces_that_do_not_fit_are_our_own_mistake(tmp_path: Path) -> None:
     with writer_of(tmp_path / "genes.tokens.h5") as writer:
-        for row, start, length in ((0, 0, 6), (0, 5, 1), (0, -1, 2)):
+        for row, start, length in ((0, 0, 6), (0, 5, 1), (0, -1, 2), (0, 1, 4), (0, 0, 4)):
             with pytest.raises(ValueError, match="of a record of 5 bases"):
                 writer.write(row, states(length, 0), start=start)
     with pytest.raises(ValueError, match="1 lengths for 2 ids"):

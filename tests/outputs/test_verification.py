@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from genoconv.outputs import verification
-from genoconv.outputs.hdf5 import Categorical, Column
+from genoconv.outputs.hdf5 import Categorical, Column, checksum, structure_checksum
 from genoconv.outputs.store import EmbeddingWriter
+from genoconv.outputs.token_data import checksums
 from genoconv.outputs.tokens import TokenWriter
 from genoconv.outputs.verification import verify
 
@@ -183,7 +184,9 @@ TOKEN_CHANGES = [
     (swap_offsets, "offsets do not rise from 0 over 2 records"),
     (lambda file: file["offsets"].__setitem__(2, 4999), "data has 5000 rows, and offsets end at 4999"),
     (lambda file: file.pop("id"), "id is missing"),
-    (nan_in("data"), "data, row 77: a number is NaN or infinite"),
+    (nan_in("data"), "data, rows 0 to 1999: damaged (the checksum does not agree)"),
+    (lambda file: file["crc32"].__setitem__(1, 0), "crc32 is damaged: its checksum does not agree"),
+    (lambda file: file.pop("crc32"), "data has no checksums"),
 ]
 
 
@@ -191,6 +194,58 @@ TOKEN_CHANGES = [
 def test_changes_to_tokens(tmp_path: Path, change: Any, finding: str) -> None:
     write_tokens(tmp_path / "file.tokens.h5")
     assert any(finding in line for line in changed(tmp_path / "file.tokens.h5", change))
+
+
+def test_numbers_that_are_none_are_found_under_a_good_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "file.tokens.h5"
+    write_tokens(path)
+
+    def change(file: h5py.File) -> None:
+        nan_in("data")(file)
+        file["crc32"][0] = checksums(file["data"][:2000])[0]
+        file["crc32"].attrs["sha256"] = checksum(file["crc32"][:])
+
+    assert changed(path, change) == ["data, row 77: a number is NaN or infinite"]
+
+
+def test_every_damaged_stretch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "READ_BYTES", 3000 * 8 * 4)
+    path = tmp_path / "file.tokens.h5"
+    lengths = (5, 9000, 1, 4096, 4097)
+    values = [np.random.default_rng(row).standard_normal((length, 8), np.float32) for row, length in enumerate(lengths)]
+    with TokenWriter(path, ids=list("abcde"), lengths=lengths, d_model=8, layer=3) as writer:
+        for row, own in enumerate(values):
+            writer.write(row, own)
+        writer.commit({})
+    whole = bytearray(path.read_bytes())
+    with h5py.File(path) as file:
+        first = file["data"].id.get_offset()
+    for base in (5 + 4096, 5 + 8999, 5 + 9000, sum(lengths) - 1):
+        whole[first + base * 32 + 7] ^= 16
+    path.write_bytes(whole)
+    assert [line.split(":")[0] for line in verify(path)] == [
+        "data, rows 4101 to 8196",
+        "data, rows 8197 to 9004",
+        "data, rows 9005 to 9005",
+        "data, rows 17198 to 17198",
+    ]
+
+
+def test_a_file_in_chunks_of_version_1_0_is_checked_too(tmp_path: Path) -> None:
+    path = tmp_path / "file.tokens.h5"
+    write_tokens(path)
+    with h5py.File(path, "r+") as file:
+        replace(file, "data", file["data"][:], chunks=(1024, 8), fletcher32=True)
+        del file["crc32"]
+        file.attrs["genoconv_format_version"] = "1.0"
+        file.attrs["structure_sha256"] = structure_checksum(file)
+    assert verify(path) == []
+    with h5py.File(path) as file:
+        chunk = file["data"].id.get_chunk_info(2).byte_offset
+    whole = bytearray(path.read_bytes())
+    whole[chunk + 9] ^= 1
+    path.write_bytes(whole)
+    assert [line.split(": ")[0] for line in verify(path)] == ["data, rows 2048 to 3071"]
 
 
 def test_a_matrix_that_lost_a_chunk_is_found(tmp_path: Path) -> None:

@@ -38,14 +38,28 @@ def test_batches_come_in_the_order_of_the_units() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f2"])
-@pytest.mark.parametrize("length", [1, 4, 5, 11])
+@pytest.mark.parametrize("lengths", [(1,), (4,), (5,), (3, 3, 2), (11, 9, 1, 8)], ids=str)
+@pytest.mark.parametrize("fitting", [4, 9, 100])
 def test_states_come_to_the_host_in_pieces_in_the_stored_type(
-    dtype: str, length: int, monkeypatch: pytest.MonkeyPatch
+    dtype: str, lengths: tuple[int, ...], fitting: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfers, "PIECE_BYTES", 4 * 3 * np.dtype(dtype).itemsize)
-    states = torch.randn(length, 3)
-    states[-1, 0] = 1e6
-    pieces = [piece.copy() for piece in to_host(states, dtype)]
-    assert [len(piece) for piece in pieces[:-1]] == [4] * ((length - 1) // 4)
+    monkeypatch.setattr(transfers, "CHECKED_ROWS", 4)
+    monkeypatch.setattr(transfers, "PIECE_BYTES", fitting * 3 * np.dtype(dtype).itemsize)
+    states = torch.randn(len(lengths), max(lengths), 3)
+    states[0, lengths[0] - 1, 0] = 1e6
+    found = [list[np.ndarray]() for _ in lengths]
+    finite = []
+    for piece in to_host(states, lengths, dtype):
+        numbers = piece.numbers()
+        assert numbers.nbytes <= max(4, fitting) * 3 * numbers.itemsize
+        assert piece.start % 4 == 0
+        finite.append(bool(piece.finite))
+        for place, own in zip(piece.places, numbers, strict=True):
+            assert piece.start == sum(map(len, found[place]))
+            found[place].append(own)
     with np.errstate(over="ignore"):
-        assert np.array_equal(np.concatenate(pieces), states.numpy().astype(dtype))
+        for place, length in enumerate(lengths):
+            whole = np.concatenate(found[place])
+            assert np.array_equal(whole[:length], states[place, :length].numpy().astype(dtype)[: len(whole)])
+            assert len(whole) >= length
+    assert all(finite) == (dtype == "f4")
