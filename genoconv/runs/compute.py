@@ -1,10 +1,11 @@
 """Batches of records -> hidden states -> pooled rows -> parts, on one device."""
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,6 +28,16 @@ from genoconv.runs.devices import free_unused, is_out_of_memory
 from genoconv.runs.job import EmbedSettings, Engine, Failure
 from genoconv.runs.memory import batch_budget, memory_limit, recordings_budget, spectra_budget
 from genoconv.runs.transfers import STORED, Batch, to_host
+
+
+class Taker(Protocol):
+    """Where what has been computed goes; a `PartWriter` as a rule, which says more."""
+
+    def add(self, rows: Array, matrices: Mapping[Key, Array]) -> None:
+        """Takes pooled rows."""
+
+    def add_tokens(self, rows: Sequence[int], start: int, states: Callable[[], Array]) -> None:
+        """Takes the numbers of consecutive bases of some records."""
 
 
 @dataclass(slots=True)
@@ -176,7 +187,7 @@ def alone(engine: Engine, batch: Batch, place: int, parts: PartWriter) -> list[F
     return embed_batch(replace(engine, precision="high"), one, parts)
 
 
-def compute_batch(engine: Engine, batch: Batch, parts: PartWriter, overflowed: set[int] | None = None) -> list[Failure]:
+def compute_batch(engine: Engine, batch: Batch, parts: Taker, overflowed: set[int] | None = None) -> list[Failure]:
     """Token ids (B, L) -> hidden states (B, L, d), layer by layer -> pooled rows, taken by the parts.
 
     Args:
@@ -247,7 +258,7 @@ def on_host(pooled: Mapping[Key, torch.Tensor]) -> dict[Key, Array]:
 
 
 def add_tokens(
-    engine: Engine, batch: Batch, hidden: torch.Tensor, parts: PartWriter, left_out: set[int]
+    engine: Engine, batch: Batch, hidden: torch.Tensor, parts: Taker, left_out: set[int]
 ) -> dict[int, Failure]:
     """Hidden states (B, L, d) of every base -> the parts, without those of the records at some places.
 

@@ -5,28 +5,31 @@ import multiprocessing
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from genoconv.errors import EnvironmentProblem, GenoconvError
-from genoconv.inputs.tokens import VOCABULARY
+from genoconv.inputs.fasta import Record
 from genoconv.model.inference import Precision
+from genoconv.outputs.hdf5 import Array
+from genoconv.outputs.part_files import Key
 from genoconv.outputs.parts import part_writer
 from genoconv.outputs.pooling import SITE
-from genoconv.runs.compute import Done, make_engine, prepare_for, states, work
+from genoconv.runs.compute import Done, compute_batch, make_engine, prepare_for, work
 from genoconv.runs.devices import usable_cores, use_threads
 from genoconv.runs.job import EmbedSettings, Engine
 from genoconv.runs.provenance import computes
 from genoconv.runs.sharing import Share
 from genoconv.runs.signals import stop_on_signals
-from genoconv.runs.transfers import Unit, batches
+from genoconv.runs.transfers import Unit, batches, make_batch
 
 PATIENCE_SECONDS = 20.0
 """What a worker has to commit its rows when the run is interrupted; Slurm kills after 30."""
@@ -212,11 +215,28 @@ def _serve(pipe: Connection, engine: Engine, errand: Errand, number: int) -> Non
 
 
 def warm_up(engine: Engine) -> None:
-    """Embed a few bases on a GPU, whose libraries are loaded when they are first used."""
+    """Let a GPU do all that is done with records, whose libraries are loaded when they are first used."""
     if engine.device.type == "cuda":
-        ids = torch.full((1, WARM_UP_BASES), VOCABULARY["A"], dtype=torch.uint8)
-        for _, hidden in states(engine, ids, set()):
-            hidden[0, -1].cpu()
+        rehearse(engine)
+
+
+def rehearse(engine: Engine) -> None:
+    """Embed two records of no meaning, all the way to rows."""
+    any_site = replace(engine, settings=replace(engine.settings, site=None))
+    records = [Record("", "", b"A" * (WARM_UP_BASES // 2 - less), "", 0, {}, 0) for less in (0, 1)]
+    both = SITE in engine.settings.poolings
+    compute_batch(any_site, make_batch(np.arange(2), records, engine.device, both_strands=both), _Nowhere(), set())
+
+
+class _Nowhere:
+    """Takes what has been computed, and forgets it."""
+
+    def add(self, rows: Array, matrices: Mapping[Key, Array]) -> None:
+        """As `PartWriter.add`."""
+
+    def add_tokens(self, rows: Sequence[int], start: int, states: Callable[[], Array]) -> None:
+        """As `PartWriter.add_tokens`: waits for the numbers."""
+        states()
 
 
 def die_with_parent() -> None:

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of one job, again and again: is anything lost, doubled or changed, and how much time?
+"""SIGKILL at random moments of one job with --tokens: is anything lost, doubled or changed, and how much time?
 
 python tests/benchmarks/benchmark_kills.py [KILLS] > tests/benchmarks/results/kills.csv
 """
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from genoconv.cli.app import main
+from genoconv.outputs.formats import tokens_path
 from genoconv.outputs.part_files import Part
 from genoconv.runs import compute
 
@@ -34,7 +35,7 @@ def noting(log: Path) -> None:
 
     def embed_batch(*arguments: Any) -> Any:
         with log.open("a") as file:
-            file.write(json.dumps([time.monotonic(), arguments[1].tolist()]) + "\n")
+            file.write(json.dumps([time.monotonic(), arguments[1].rows.tolist()]) + "\n")
         return true(*arguments)
 
     compute.embed_batch = embed_batch  # type: ignore[assignment]
@@ -53,7 +54,7 @@ def embed(fasta: Path, out: Path) -> int:
         noting(out.with_suffix(".log"))
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)
-        options = ["--model", str(MODEL), "--threads", "1", "--commit-every", str(INTERVAL)]
+        options = ["--model", str(MODEL), "--threads", "1", "--commit-every", str(INTERVAL), "--tokens"]
         sys.argv = ["genoconv", "embed", str(fasta), "-o", str(out), *options]
         code: object = 1
         try:
@@ -94,7 +95,7 @@ def run(kills: int, work: Path) -> None:
     start = time.monotonic()
     assert os.waitpid(embed(fasta, whole), 0)[1] == 0
     seconds = time.monotonic() - start
-    expected = data_of(whole)
+    expected, expected_tokens = data_of(whole), data_of(tokens_path(whole))
     folder = work / "out.h5.parts"
     finished, lost, committed, log = 0, list[float](), set[int](), work / "out.log"
     for _ in range(kills):
@@ -104,10 +105,13 @@ def run(kills: int, work: Path) -> None:
         os.kill(child, signal.SIGKILL)
         killed = time.monotonic()
         os.waitpid(child, 0)
+        if tokens_path(out).exists():
+            assert data_of(tokens_path(out)) == expected_tokens, "the numbers of single bases differ"
         if out.exists():
             assert data_of(out) == expected, "the data differ"
             finished += 1
             out.unlink()
+            tokens_path(out).unlink()
             shutil.rmtree(folder, ignore_errors=True)
             committed = set()
             continue
@@ -118,6 +122,7 @@ def run(kills: int, work: Path) -> None:
         committed = set(rows)
     assert os.waitpid(embed(fasta, out), 0)[1] == 0
     assert data_of(out) == expected, "the data differ"
+    assert data_of(tokens_path(out)) == expected_tokens, "the numbers of single bases differ"
     print("kills,records,jobs_finished,uninterrupted_seconds,commit_interval,mean_lost,most_lost,torch,cpu")
     machine = platform.processor() or platform.machine()
     seconds_lost = f"{np.mean(lost):.3f},{max(lost):.3f}"

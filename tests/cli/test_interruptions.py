@@ -143,7 +143,7 @@ def test_killed_at_any_moment_there_is_no_output_or_a_complete_one(
     genoconv: Command, fasta: Path, tmp_path: Path
 ) -> None:
     whole, out = tmp_path / "whole.h5", tmp_path / "out.h5"
-    command = [sys.executable, "-m", "genoconv", "embed", str(fasta), "-o", str(out), *OPTIONS, "--quiet"]
+    command = [sys.executable, "-m", "genoconv", "embed", str(fasta), "-o", str(out), *OPTIONS, "--quiet", "--tokens"]
     begin = time.monotonic()
     subprocess.run([*command[:6], str(whole), *command[7:]], cwd=ROOT, check=True)
     seconds = time.monotonic() - begin
@@ -153,11 +153,15 @@ def test_killed_at_any_moment_there_is_no_output_or_a_complete_one(
         time.sleep(moments.uniform(0.2, 1.1) * seconds)
         process.kill()
         process.wait()
+        for made in (tmp_path / "out.tokens.h5", out):
+            if made.exists():
+                assert contents(made) == contents(made.with_name(made.name.replace("out", "whole")))
         if out.exists():
-            assert contents(out) == contents(whole)
             out.unlink()
-    assert genoconv("embed", fasta, "-o", out, *OPTIONS).code == 0
-    assert contents(out) == contents(whole)
+            (tmp_path / "out.tokens.h5").unlink()
+    assert genoconv("embed", fasta, "-o", out, *OPTIONS, "--tokens").code == 0
+    for made in (tmp_path / "out.tokens.h5", out):
+        assert contents(made) == contents(made.with_name(made.name.replace("out", "whole")))
 
 
 @pytest.mark.parametrize(
@@ -194,17 +198,19 @@ def test_a_time_limit_ends_the_run_in_time(genoconv: Command, fasta: Path, tmp_p
 
 def test_two_processes_and_a_kill_give_the_same_file(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole.h5", tmp_path / "out.h5"
-    assert genoconv("embed", fasta, "-o", whole, *OPTIONS).code == 0
-    process = start_on_two(fasta, out)
+    assert genoconv("embed", fasta, "-o", whole, *OPTIONS, "--tokens").code == 0
+    process = start_on_two(fasta, out, "--tokens")
     process.send_signal(signal.SIGTERM)
     _, words = process.communicate(timeout=60)
     assert process.returncode == 75, words
     assert parts_of(out)
-    command = [sys.executable, "-m", "genoconv", "embed", str(fasta), "-o", str(out), *OPTIONS, "--devices", "cpu,cpu"]
+    options = [*OPTIONS, "--devices", "cpu,cpu", "--tokens"]
+    command = [sys.executable, "-m", "genoconv", "embed", str(fasta), "-o", str(out), *options]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert "going on" in finished.stderr
-    assert contents(out) == contents(whole)
+    for made in (out, tmp_path / "out.tokens.h5"):
+        assert contents(made) == contents(made.with_name(made.name.replace("out", "whole")))
     assert not out.with_name("out.h5.parts").exists()
 
 
@@ -329,12 +335,12 @@ def test_a_worker_that_dies_ends_the_run_and_keeps_the_rest(genoconv: Command, f
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MB."""
-    folder = tmp_path / "disk"
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of 4 MB, or as many as a test says."""
+    folder, size = tmp_path / "disk", getattr(request, "param", 4)
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={size}m", "none", folder], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("a small file system is mounted by root only")
@@ -342,11 +348,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.parametrize(("small_disk", "options"), [(4, []), (20, ["--tokens"])], indirect=["small_disk"])
 def test_a_disk_that_fills_up_and_becomes_read_only_keeps_what_is_done(
-    genoconv: Command, fasta: Path, small_disk: Path
+    genoconv: Command, fasta: Path, small_disk: Path, options: list[str]
 ) -> None:
     out = small_disk / "out.h5"
-    process = start(fasta, out, "--commit-every", "0", slow=0.2)
+    process = start(fasta, out, "--commit-every", "0", *options, slow=0.2)
     wait_for_units(process, 3)
     with suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
         while filler.write(bytes(4096)):
@@ -359,12 +366,12 @@ def test_a_disk_that_fills_up_and_becomes_read_only_keeps_what_is_done(
     assert parts
     (small_disk / "filler").unlink()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    refused = genoconv("embed", fasta, "-o", out, *OPTIONS)
+    refused = genoconv("embed", fasta, "-o", out, *OPTIONS, *options)
     assert refused.code == 4
     assert "read-only" in refused.err
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     assert sorted((small_disk / "out.h5.parts").glob("part-*")) == sorted(parts)
-    finished = genoconv("embed", fasta, "-o", out, *OPTIONS)
+    finished = genoconv("embed", fasta, "-o", out, *OPTIONS, *options)
     assert finished.code == 0, finished.err
     assert "going on" in finished.err
     assert genoconv("verify", out).code == 0

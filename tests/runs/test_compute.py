@@ -1,6 +1,7 @@
 """Units of work: what a kill at any moment would lose, and what becomes of records that half precision cannot hold."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from genoconv.outputs import part_files
 from genoconv.outputs.inspection import read_info
 from genoconv.outputs.part_files import PartWriter
 from genoconv.outputs.reading import read_embedded
+from genoconv.outputs.verification import verify
 from genoconv.runs import compute
 from genoconv.runs.job import EmbedSettings, Job
 from genoconv.runs.transfers import Batch
@@ -29,6 +31,7 @@ from genoconv.runs.transfers import Batch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read once, when Triton is imported
 
+MODEL = Path(__file__).resolve().parents[1] / "golden" / "tiny-d64"
 INTERVAL = 60.0
 
 
@@ -180,3 +183,50 @@ def test_half_precision_that_was_asked_for_fails_instead(overflowing: Path, tmp_
     assert {failure.id for failure in job.failures} == {"b", "d"}
     assert all("block 1: the convolution of channel 5" in failure.reason for failure in job.failures)
     assert job.recomputed == {}
+
+
+def test_a_base_that_no_file_can_hold_fails_its_record_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = compute.states
+
+    def states(engine: Any, ids: torch.Tensor, overflowed: set[int] | None = None) -> Iterator[tuple[int, Any]]:
+        for layer, hidden in true(engine, ids, overflowed):
+            large = hidden.clone()
+            large[ids == VOCABULARY["N"]] = 1e5
+            yield layer, large
+
+    monkeypatch.setattr(compute, "states", states)
+    records = {"a": "ACGTACGGTC", "b": f"{'ACGT' * 1100}NACG", "c": "TACGTACGGTC", "d": "ACGTN", "e": "GGACGTACGGTC"}
+    job, rows = embedded(MODEL, records, tmp_path / "f2.h5", tokens=True, dtype="f2", batch_bases=100, precision="high")
+    assert list(rows) == ["a", "c", "e"]
+    assert {failure.id: failure.where for failure in job.failures} == {
+        "b": f"base 4401, layer {job.engine.layers[0]}",
+        "d": f"base 5, layer {job.engine.layers[0]}",
+    }
+    assert all("float16 ends at 65504" in failure.reason for failure in job.failures)
+    assert verify(tmp_path / "f2.h5") == []
+    with h5py.File(tmp_path / "f2.tokens.h5") as file:
+        assert list(file["id"].asstr()[:]) == ["a", "c", "e"]
+        for name, first, last in zip("ace", file["offsets"][:-1], file["offsets"][1:], strict=True):
+            assert np.allclose(file["data"][first:last].astype("f4").mean(0), rows[name], atol=1e-2)
+
+
+def test_records_that_did_not_fit_are_written_as_they_were_computed_at_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tmp_path / "whole.h5"
+    embedded(MODEL, RECORDS, whole, tokens=True, precision="high")
+    true, refused = compute.on_host, list[int]()
+
+    def on_host(pooled: Any) -> Any:
+        rows = len(next(iter(pooled.values())))
+        if rows > 1:
+            refused.append(rows)
+            raise MemoryError
+        return true(pooled)
+
+    monkeypatch.setattr(compute, "on_host", on_host)
+    embedded(MODEL, RECORDS, tmp_path / "out.h5", tokens=True, precision="high")
+    assert refused
+    with h5py.File(tmp_path / "whole.tokens.h5") as one, h5py.File(tmp_path / "out.tokens.h5") as other:
+        assert np.allclose(one["data"][:], other["data"][:], atol=1e-6)
+    assert verify(tmp_path / "out.h5") == []

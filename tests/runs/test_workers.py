@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ import torch
 
 from genoconv.errors import GenoconvError, Interrupted
 from genoconv.inputs.fasta import Record
+from genoconv.runs import compute
+from genoconv.runs.compute import make_engine
 from genoconv.runs.job import EmbedSettings
 from genoconv.runs.transfers import Unit
-from genoconv.runs.workers import Errand, Team
+from genoconv.runs.workers import Errand, Team, rehearse
 
 MODEL = Path(__file__).resolve().parents[1] / "golden" / "tiny-d64"
 
@@ -34,6 +37,25 @@ def test_workers_without_an_errand_end_when_nobody_holds_them() -> None:
     while workers():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_what_is_done_with_records_is_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = list[str]()
+
+    def noted(name: str) -> None:
+        true = getattr(compute, name)
+
+        def noting(*arguments: Any, **options: Any) -> Any:
+            done.append(name)
+            return true(*arguments, **options)
+
+        monkeypatch.setattr(compute, name, noting)
+
+    for name in ("pool_states", "pool_site", "add_tokens", "on_host"):
+        noted(name)
+    settings = EmbedSettings(poolings=("mean", "max", "last", "site"), site=10**6, tokens=True, dtype="f2")
+    rehearse(make_engine(settings, MODEL, torch.device("cpu"), longest=1))
+    assert done == ["pool_site", *["pool_states"] * 3, "pool_site", "add_tokens", "on_host"]
 
 
 def test_ctrl_c_at_a_worker_that_is_just_starting_interrupts_the_run(tmp_path: Path) -> None:
