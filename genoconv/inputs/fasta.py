@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genoconv.inputs.letters import LetterPolicy, count_letters_found, explain_refusal, normalise
-from genoconv.inputs.sections import Section, sections, split_header
+from genoconv.inputs.sections import PlainRecords, Section, records_or_sections, split_header
 from genoconv.inputs.sources import Source
 
 __all__ = ["BadRecord", "LetterPolicy", "Record", "Source", "read_fasta"]
@@ -97,8 +97,13 @@ def read_fasta(
     for path in paths:
         source = Source.of(path)
         record: _OpenRecord | None = None
-        for section in sections(source):
-            if section.is_header:
+        for section in records_or_sections(source):
+            if isinstance(section, PlainRecords):
+                if record is not None:
+                    yield record.close()
+                    record = None
+                yield from _closed(section, source.name, policy)
+            elif section.is_header:
                 if record is not None:
                     yield record.close()
                 record = _OpenRecord(section, source.name, policy)
@@ -106,6 +111,15 @@ def read_fasta(
                 record.add(section)
         if record is not None:
             yield record.close()
+
+
+def _closed(plain: PlainRecords, name: str, policy: LetterPolicy) -> Iterator[Record | BadRecord]:
+    for line, header, sequence in zip(*plain, strict=True):
+        identifier, description = split_header(header)
+        if identifier:
+            yield Record(identifier, description, sequence, name, line, {}, 0, 0, len(sequence))
+        else:
+            yield _OpenRecord(Section(True, line, header, 0, 0), name, policy).close()
 
 
 class _OpenRecord:

@@ -2,7 +2,9 @@
 
 import gzip
 import io
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -11,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genoconv.errors import InputError
-from genoconv.inputs import sections
-from genoconv.inputs.fasta import BadRecord, LetterPolicy, Record, read_fasta
+from genoconv.inputs import fasta, sections
+from genoconv.inputs.fasta import BadRecord, LetterPolicy, Record, Source, read_fasta
 
 DATA = Path(__file__).parent.parent / "data"
 PLAIN = LetterPolicy()
@@ -235,3 +237,38 @@ def test_biopython_reads_the_same(name: str) -> None:
 def test_a_long_line_is_read_in_pieces(tmp_path: Path) -> None:
     sequence = b"ACGTTGCAN" * 100_000
     assert good(tmp_path, b">a\n" + sequence + b"\n>b\n" + sequence) == [("a", sequence), ("b", sequence)]
+
+
+LINES = [b">a", b">b c", b">", b"> x", b">d\0e", b">\xe9 f", b">g;", b"ACGT", b"ACGTNACGTN", b"acgt", b"", b"NN"]
+LINES += [b";c", b"AC\r", b"A-U", b"AEX", b"A>C", b"A\tC", b"\0"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(LINES), max_size=30), st.booleans(), st.sampled_from([8, 40, 1 << 18]))
+def test_records_taken_together_are_those_taken_one_by_one(lines: list[bytes], ends: bool, block_bytes: int) -> None:
+    content = b"\n".join([b">first", b"ACGT", *lines, b">z", b"ACGT", b">last"]) + b"\n" * ends
+
+    def found() -> list[Record | BadRecord] | str:
+        with TemporaryDirectory() as folder:
+            try:
+                return [replace(item, source="x") for item in read(Path(folder), content)]
+            except InputError as error:
+                return str(error).replace(folder, "")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sections, "BLOCK_BYTES", block_bytes)
+        together = found()
+        patch.setattr(fasta, "records_or_sections", sections.sections)
+        assert together == found()
+
+
+def test_plain_records_are_taken_together(tmp_path: Path) -> None:
+    path = tmp_path / "x.fa"
+    path.write_bytes(b">a b\nAC\nGT\n>c\nNN\n>d\nac\n>e\nA\n>f\nC\n" * 2)
+    (first, *rest) = list(sections.records_or_sections(Source.of(path)))
+    assert isinstance(first, sections.Section)  # d keeps its block from being plain
+    assert len(rest) == 19
+    path.write_bytes(b">a b\nAC\nGT\n>c\nNN\n\n>d\nA\n")
+    (plain, header, letters) = list(sections.records_or_sections(Source.of(path)))
+    assert plain == sections.PlainRecords([1, 4], [b"a b", b"c"], [b"ACGT", b"NN"])
+    assert [part.content for part in (header, letters) if isinstance(part, sections.Section)] == [b"d", b"A\n"]
