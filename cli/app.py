@@ -62,7 +62,7 @@ def main() -> None:
     # --debug is accepted anywhere, so that a failed command can be repeated with the word appended.
     arguments = [word for place, word in enumerate(arguments) if word != "--debug" or place > end]
     try:
-        with stop_on_signals():
+        with stop_on_signals(for_good=True):
             app(args=arguments, prog_name="genoconv")
     except Exception as error:
         sys.exit(errors.report(error, debug=debug))

@@ -1,5 +1,6 @@
 """From places (`chr:start-end`, BED, GTF, GFF3) and a genome to records; the minus strand is reverse-complemented."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,11 +35,11 @@ class RegionReader:
         for region in self.regions:
             yield self._record(region, genome)
 
-    def file_sha256(self) -> dict[str, str]:
+    def file_sha256(self, abandoned: threading.Event) -> dict[str, str]:
         """Name of each file -> sha256 of its bytes; the region files included."""
         files = {source.name: source for source in self.sources}
         files |= {name: Source.of(name) for name in dict.fromkeys(region.source for region in self.regions) if name}
-        return {name: source.sha256() for name, source in files.items()}
+        return {name: source.sha256(abandoned) for name, source in files.items()}
 
     @cached_property
     def _genome(self) -> Genome:

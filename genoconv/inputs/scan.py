@@ -1,6 +1,7 @@
 """First pass over the input: every fault is found before any computing; what stays are ids and numbers per record."""
 
 import hashlib
+import threading
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -32,8 +33,8 @@ class Reader(Protocol):
     def read(self) -> Iterator[Record | BadRecord]:
         """Yield the records in order."""
 
-    def file_sha256(self) -> dict[str, str]:
-        """Name of each file that is read -> sha256 of its bytes on disk."""
+    def file_sha256(self, abandoned: threading.Event) -> dict[str, str]:
+        """Name of each file that is read -> sha256 of its bytes on disk; `abandoned` breaks it off."""
 
 
 @dataclass(eq=False)
@@ -134,9 +135,9 @@ class FastaReader:
         """Yield records in file order."""
         return read_fasta(self.sources, self.policy)
 
-    def file_sha256(self) -> dict[str, str]:
+    def file_sha256(self, abandoned: threading.Event) -> dict[str, str]:
         """Name of each file -> sha256 of its bytes."""
-        return {source.name: source.sha256() for source in self.sources}
+        return {source.name: source.sha256(abandoned) for source in self.sources}
 
 
 def scan(
@@ -166,14 +167,18 @@ def scan(
 
         reader = RegionReader(sources, policy, regions)
     rows = _Rows([source.name for source in sources], duplicates, of_regions=regions is not None)
+    abandoned = threading.Event()
     with ThreadPoolExecutor(1) as beside:
-        file_sha256 = beside.submit(reader.file_sha256)
-        for item in reader.read():
-            if isinstance(item, BadRecord):
-                rows.failures.append(item)
-            else:
-                rows.add(item)
-        return rows.finish(reader, file_sha256.result())
+        file_sha256 = beside.submit(reader.file_sha256, abandoned)
+        try:
+            for item in reader.read():
+                if isinstance(item, BadRecord):
+                    rows.failures.append(item)
+                else:
+                    rows.add(item)
+            return rows.finish(reader, file_sha256.result())
+        finally:
+            abandoned.set()  # an error, or a signal, does not wait until a hundred gigabytes are read
 
 
 class _Rows:

@@ -8,6 +8,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -91,11 +92,18 @@ class Source:
         except OSError as error:
             raise InputError(f"the input cannot be read: {error.strerror or error}", where=self.name) from error
 
-    def sha256(self) -> str:
-        """Return the sha256 of the bytes on disk (of a pipe: of the bytes that came through it), as hex digits."""
+    def sha256(self, abandoned: threading.Event | None = None) -> str:
+        """Return the sha256 of the bytes on disk (of a pipe: of the bytes that came through it), as hex digits.
+
+        Args:
+            abandoned: Set when nobody waits for the answer any more; it is then of a part of the file.
+        """
+        digest = hashlib.sha256()
         try:
-            with self.path.open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest()
+            with self.path.open("rb", buffering=0) as stream:
+                while (block := stream.read(1 << 20)) and not (abandoned and abandoned.is_set()):
+                    digest.update(block)
+            return digest.hexdigest()
         except OSError as error:
             raise InputError(f"the input cannot be read: {error.strerror or error}", where=self.name) from error
 

@@ -183,7 +183,7 @@ def serve(pipe: Connection, settings: EmbedSettings, model: Path, number: int, d
     answer: Any = COMMITTED
     die_with_parent()
     try:
-        with stop_on_signals():
+        with stop_on_signals(for_good=True):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
             use_threads(threads)
             engine = make_engine(settings, model, torch.device(device), longest=1)

@@ -87,6 +87,27 @@ main()
     assert not (ROOT / "genes.h5").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT])
+def test_a_signal_after_the_run_leaves_its_exit_code(number: signal.Signals) -> None:
+    program = f"""
+import atexit, os, time
+from genoconv.cli.app import main
+
+def ask():
+    os.kill(os.getpid(), {int(number)})
+    time.sleep(0.2)
+
+atexit.register(ask)
+main()
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", program, "verify", "no-such.h5"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 2, finished.stderr
+    assert "no-such.h5" in finished.stdout
+    assert "Traceback" not in finished.stderr
+
+
 def test_the_tables_of_exit_codes_agree(genoconv: Command) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = readme.split("| exit code | meaning |\n")[1].split("\n\n")[0]

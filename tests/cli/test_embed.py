@@ -31,6 +31,7 @@ class Finished(Protocol):
 
 
 Command = Callable[..., Finished]
+Spawn = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -410,23 +411,41 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_one_record_at_most(
     assert genoconv("verify", small).code == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
-def test_signals_end_the_run_in_order(fasta: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+WAITING = """
+import signal, sys, threading, time
+import genoconv.runs.compute
+from genoconv.cli.app import main
+
+def slow(*arguments):
+    print("computing", flush=True)
+    time.sleep(60)
+
+def take():
+    signal.pthread_kill(threading.get_ident(), int(sys.stdin.readline()))
+
+threading.Thread(target=take, daemon=True).start()
+genoconv.runs.compute.compute_batch = slow
+main()
+"""
+"""A run that waits, with another thread that takes a signal when it is told to on stdin."""
+
+
+@pytest.mark.parametrize("taker", ["any thread", "another thread"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGUSR2, 75), (signal.SIGINT, 130)],
+)
+def test_signals_end_the_run_in_order(
+    spawn: Spawn, fasta: Path, tmp_path: Path, number: signal.Signals, code: int, taker: str
+) -> None:
     out = tmp_path / "out.h5"
-    program = (
-        "import sys, genoconv.runs.compute, time\n"
-        "def slow(*arguments):\n    print('computing', flush=True)\n    time.sleep(60)\n"
-        "genoconv.runs.compute.compute_batch = slow\n"
-        f"sys.argv = ['genoconv', 'embed', {str(fasta)!r}, '-o', {str(out)!r}]\n"
-        "from genoconv.cli.app import main\nmain()\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = spawn([sys.executable, "-c", WAITING, "embed", str(fasta), "-o", str(out)], **pipes)
     assert process.stdout is not None
     assert process.stdout.readline() == "computing\n"
-    process.send_signal(number)
-    _, words = process.communicate(timeout=30)
+    if taker == "any thread":
+        process.send_signal(number)
+    _, words = process.communicate(f"{int(number)}\n" if taker == "another thread" else None, timeout=30)
     assert process.returncode == code, words
     assert number.name in words
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".out", "out"))] == []

@@ -19,6 +19,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "tests" / "golden" / "tiny-d64"
+SIGNALS = [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGUSR2, 75), (signal.SIGINT, 130)]
+"""What ends a run, and the exit code then."""
 OPTIONS = ["--model", str(MODEL), "--threads", "1", "--batch-bases", "1500"]
 
 
@@ -31,6 +33,7 @@ class Finished(Protocol):
 
 
 Command = Callable[..., Finished]
+Spawn = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -60,48 +63,53 @@ def contents(path: Path) -> dict[str, Any]:
     return found
 
 
-def start(fasta: Path, out: Path, *options: str, slow: float = 0.0) -> "subprocess.Popen[str]":
+@pytest.fixture
+def start(spawn: Spawn) -> Spawn:
     """Start a run in a process of its own, each of whose units takes `slow` seconds more, and says so on stdout."""
-    program = (
-        "import sys, time\n"
-        "import genoconv.runs.compute as compute\n"
-        "true = compute.compute_batch\n"
-        "def slowly(*arguments):\n"
-        f"    print('computing', flush=True)\n    time.sleep({slow})\n    return true(*arguments)\n"
-        "compute.compute_batch = slowly\n"
-        "from genoconv.cli.app import main\nmain()\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", program, "embed", str(fasta), "-o", str(out), *OPTIONS, *options],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+
+    def start(fasta: Path, out: Path, *options: str, slow: float = 0.0) -> "subprocess.Popen[str]":
+        program = (
+            "import sys, time\n"
+            "import genoconv.runs.compute as compute\n"
+            "true = compute.compute_batch\n"
+            "def slowly(*arguments):\n"
+            f"    print('computing', flush=True)\n    time.sleep({slow})\n    return true(*arguments)\n"
+            "compute.compute_batch = slowly\n"
+            "from genoconv.cli.app import main\nmain()\n"
+        )
+        command = [sys.executable, "-c", program, "embed", str(fasta), "-o", str(out), *OPTIONS, *options]
+        return spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    return start
 
 
-def start_on_two(fasta: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
+@pytest.fixture
+def start_on_two(spawn: Spawn) -> Spawn:
     """Start a run whose two processes take 0.2 s more for each unit; returns when the first part is there."""
-    program = out.with_suffix(".py")  # each process imports the file that the first one runs
-    program.write_text(
-        "import time\n"
-        "import genoconv.runs.compute as compute\n"
-        "true = compute.compute_batch\n"
-        "compute.compute_batch = lambda *arguments: (time.sleep(0.2), true(*arguments))[1]\n"
-        "if __name__ == '__main__':\n"
-        "    from genoconv.cli.app import main\n"
-        "    main()\n"
-    )
-    options = (*OPTIONS, "--devices", "cpu,cpu", "--commit-every", "0", *options)
-    process = subprocess.Popen(
-        [sys.executable, str(program), "embed", str(fasta), "-o", str(out), *options],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not list(parts_of(out)) and process.poll() is None:
-        time.sleep(0.02)
-    return process
+
+    def start(fasta: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
+        program = out.with_suffix(".py")  # each process imports the file that the first one runs
+        program.write_text(
+            "import time\n"
+            "import genoconv.runs.compute as compute\n"
+            "true = compute.compute_batch\n"
+            "compute.compute_batch = lambda *arguments: (time.sleep(0.2), true(*arguments))[1]\n"
+            "if __name__ == '__main__':\n"
+            "    from genoconv.cli.app import main\n"
+            "    main()\n"
+        )
+        command = [sys.executable, str(program), "embed", str(fasta), "-o", str(out), *OPTIONS]
+        process = spawn(
+            [*command, "--devices", "cpu,cpu", "--commit-every", "0", *options],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            process_group=0,
+        )
+        while not list(parts_of(out)) and process.poll() is None:
+            time.sleep(0.02)
+        return process
+
+    return start
 
 
 def parts_of(out: Path) -> list[Path]:
@@ -116,7 +124,9 @@ def wait_for_units(process: "subprocess.Popen[str]", count: int) -> None:
         assert process.stdout.readline() == "computing\n"
 
 
-def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(
+    genoconv: Command, fasta: Path, tmp_path: Path, start: Spawn
+) -> None:
     whole, out = tmp_path / "whole.h5", tmp_path / "out.h5"
     assert genoconv("embed", fasta, "-o", whole, *OPTIONS, "--tokens").code == 0
     moments = random.Random(1)
@@ -140,7 +150,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(genoconv: Command,
 
 
 def test_killed_at_any_moment_there_is_no_output_or_a_complete_one(
-    genoconv: Command, fasta: Path, tmp_path: Path
+    genoconv: Command, fasta: Path, tmp_path: Path, spawn: Spawn
 ) -> None:
     whole, out = tmp_path / "whole.h5", tmp_path / "out.h5"
     command = [sys.executable, "-m", "genoconv", "embed", str(fasta), "-o", str(out), *OPTIONS, "--quiet", "--tokens"]
@@ -149,7 +159,7 @@ def test_killed_at_any_moment_there_is_no_output_or_a_complete_one(
     seconds = time.monotonic() - begin
     moments = random.Random(2)
     for _ in range(20):
-        process = subprocess.Popen(command, cwd=ROOT)
+        process = spawn(command)
         time.sleep(moments.uniform(0.2, 1.1) * seconds)
         process.kill()
         process.wait()
@@ -164,12 +174,10 @@ def test_killed_at_any_moment_there_is_no_output_or_a_complete_one(
         assert contents(made) == contents(made.with_name(made.name.replace("out", "whole")))
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGUSR2, 75), (signal.SIGINT, 130)],
-    ids=lambda value: value.name if isinstance(value, signal.Signals) else None,
-)
-def test_a_signal_commits_and_ends_the_run(fasta: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_commits_and_ends_the_run(
+    fasta: Path, tmp_path: Path, number: signal.Signals, code: int, start: Spawn
+) -> None:
     out = tmp_path / "out.h5"
     report = tmp_path / "run.json"
     process = start(fasta, out, "--report", str(report), slow=0.3)
@@ -185,7 +193,7 @@ def test_a_signal_commits_and_ends_the_run(fasta: Path, tmp_path: Path, number: 
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_a_time_limit_ends_the_run_in_time(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+def test_a_time_limit_ends_the_run_in_time(genoconv: Command, fasta: Path, tmp_path: Path, start: Spawn) -> None:
     out = tmp_path / "out.h5"
     process = start(fasta, out, "--time-limit", "20s", slow=1.0)
     begin = time.monotonic()
@@ -196,7 +204,22 @@ def test_a_time_limit_ends_the_run_in_time(genoconv: Command, fasta: Path, tmp_p
     assert genoconv("embed", fasta, "-o", out, *OPTIONS).code == 0
 
 
-def test_two_processes_and_a_kill_give_the_same_file(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 75), (signal.SIGINT, 130)])  # by Slurm, by a terminal
+def test_a_signal_to_all_processes_of_a_run_commits_and_ends_it(
+    fasta: Path, tmp_path: Path, number: signal.Signals, code: int, start_on_two: Spawn
+) -> None:
+    process = start_on_two(fasta, tmp_path / "out.h5")
+    os.killpg(process.pid, number)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == code, words
+    assert number.name in words
+    assert "Traceback" not in words
+    assert parts_of(tmp_path / "out.h5")
+
+
+def test_two_processes_and_a_kill_give_the_same_file(
+    genoconv: Command, fasta: Path, tmp_path: Path, start_on_two: Spawn
+) -> None:
     whole, out = tmp_path / "whole.h5", tmp_path / "out.h5"
     assert genoconv("embed", fasta, "-o", whole, *OPTIONS, "--tokens").code == 0
     process = start_on_two(fasta, out, "--tokens")
@@ -214,7 +237,9 @@ def test_two_processes_and_a_kill_give_the_same_file(genoconv: Command, fasta: P
     assert not out.with_name("out.h5.parts").exists()
 
 
-def test_what_changed_is_named_and_restart_starts_over(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+def test_what_changed_is_named_and_restart_starts_over(
+    genoconv: Command, fasta: Path, tmp_path: Path, start: Spawn
+) -> None:
     out = tmp_path / "out.h5"
     process = start(fasta, out, slow=0.2)
     wait_for_units(process, 3)
@@ -245,7 +270,7 @@ def test_a_complete_output_is_not_made_again(genoconv: Command, fasta: Path, tmp
     assert "--force" in other.err
 
 
-def test_two_jobs_on_one_output(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+def test_two_jobs_on_one_output(genoconv: Command, fasta: Path, tmp_path: Path, start: Spawn) -> None:
     out = tmp_path / "out.h5"
     process = start(fasta, out, slow=5)
     wait_for_units(process, 1)
@@ -257,7 +282,7 @@ def test_two_jobs_on_one_output(genoconv: Command, fasta: Path, tmp_path: Path) 
     assert genoconv("embed", fasta, "-o", out, *OPTIONS).code == 0
 
 
-def test_a_damaged_part_is_computed_again(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+def test_a_damaged_part_is_computed_again(genoconv: Command, fasta: Path, tmp_path: Path, start: Spawn) -> None:
     out, whole = tmp_path / "out.h5", tmp_path / "whole.h5"
     process = start(fasta, out, "--commit-every", "0", slow=0.1)
     wait_for_units(process, 5)
@@ -319,7 +344,9 @@ def test_numbers_that_no_file_can_hold_fail_their_record_alone(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs signals of POSIX")
-def test_a_worker_that_dies_ends_the_run_and_keeps_the_rest(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+def test_a_worker_that_dies_ends_the_run_and_keeps_the_rest(
+    genoconv: Command, fasta: Path, tmp_path: Path, start_on_two: Spawn
+) -> None:
     out = tmp_path / "out.h5"
     process = start_on_two(fasta, out)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -350,7 +377,7 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]
 
 @pytest.mark.parametrize(("small_disk", "options"), [(4, []), (20, ["--tokens"])], indirect=["small_disk"])
 def test_a_disk_that_fills_up_and_becomes_read_only_keeps_what_is_done(
-    genoconv: Command, fasta: Path, small_disk: Path, options: list[str]
+    genoconv: Command, fasta: Path, small_disk: Path, options: list[str], start: Spawn
 ) -> None:
     out = small_disk / "out.h5"
     process = start(fasta, out, "--commit-every", "0", *options, slow=0.2)

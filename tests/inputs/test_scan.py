@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import os
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,15 @@ PLAIN = LetterPolicy()
 def write(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
+
+
+def test_an_error_does_not_wait_for_the_checksum_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "large.fa", b"ACGT\n>a\n")
+    os.truncate(path, 1 << 38)  # no place on the disk, but minutes of reading
+    begin = time.monotonic()
+    with pytest.raises(InputError):
+        scan([path], PLAIN)
+    assert time.monotonic() - begin < 30
 
 
 def test_numbers_per_record_and_totals(tmp_path: Path) -> None:

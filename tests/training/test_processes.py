@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from safetensors.torch import load_file
 
 from genoconv.errors import UsageError
 from genoconv.training.processes import Processes, device_here, threads_here
+
+Spawn = Callable[..., "subprocess.Popen[str]"]
 
 COMMAND = [
     "-m", "genoconv", "train", "--validation-fraction", "0.2", "--d-model", "16", "--layers", "2", "--l-max", "66",
@@ -64,10 +67,10 @@ def test_two_processes_train_as_one(fasta: Path, tmp_path: Path) -> None:
     assert np.allclose([value for _, value in one], [value for _, value in two], rtol=1e-5)
 
 
-def test_two_stopped_processes_go_on_to_the_same_bits(fasta: Path, tmp_path: Path) -> None:
+def test_two_stopped_processes_go_on_to_the_same_bits(spawn: Spawn, fasta: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     trained(fasta, whole, 2, "--steps", "250")
-    running = subprocess.Popen(command(fasta, parts, 2, "--steps", "250"), stderr=subprocess.PIPE, text=True)
+    running = spawn(command(fasta, parts, 2, "--steps", "250"), stderr=subprocess.PIPE)
     deadline = time.monotonic() + 100
     while not (parts / "checkpoint.pt").exists() and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)

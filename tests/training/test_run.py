@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from genoconv.training.run import Data, Result, train
 from genoconv.training.settings import Pace, Settings, Stage
 from genoconv.training.start import new_model
 from genoconv.training.trainer import Trainer
+
+Spawn = Callable[..., "subprocess.Popen[str]"]
 
 PACE = Pace(log=4, validate=6, checkpoint=5, quiet=True)
 
@@ -229,9 +231,9 @@ COMMAND = [
 ]  # fmt: skip
 
 
-def test_the_command_saves_on_a_signal_and_exits_with_75(fasta: Path, tmp_path: Path) -> None:
+def test_the_command_saves_on_a_signal_and_exits_with_75(spawn: Spawn, fasta: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "genoconv", "train", str(fasta), "--out", str(tmp_path / "run"), *COMMAND]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = spawn(command, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
