@@ -90,19 +90,6 @@ def test_a_kill_never_loses_more_than_one_interval_of_work(
     assert len(list(folder.iterdir())) <= 1 + 2 * sum(lengths) * seconds_per_base / INTERVAL
 
 
-def overflowing_model(folder: Path) -> Path:
-    """A small model whose first block leaves float16's range where a sequence holds N, and nowhere else."""
-    torch.manual_seed(1)
-    model = HyenaDNA(HyenaConfig(d_model=16, n_layer=2, d_inner=40, l_max=64)).eval()
-    with torch.no_grad():
-        model.embedding.weight.normal_()
-        model.embedding.weight[:, 15] = model.embedding.weight[:, :15].mean(dim=1)  # 0 behind the norm
-        model.embedding.weight[VOCABULARY["N"]] = torch.eye(16)[15]
-        model.stack[0].operator.in_proj.weight[[16 + 5, 32 + 5], 15] = 6e3  # x1 and v of channel 5
-    save_checkpoint(model, folder)
-    return folder
-
-
 def embedded(model: Path, records: dict[str, str], output: Path, **changes: Any) -> tuple[Job, dict[str, Any]]:
     """The job, and its rows by id, computed by the kernels of a GPU (else in Triton's interpreter)."""
     fasta = output.with_suffix(".fa")
