@@ -49,7 +49,8 @@ def embed(
 ) -> None:
     """Time a model of random or real weights beside the same model in plain torch, or whole runs on FASTA files.
 
-    Results are checked before anything is timed. Plain torch runs in bfloat16 (autocast) on a GPU, in float32 on a CPU.
+    Results are checked before anything is timed. Plain torch runs in bfloat16 (autocast) on a GPU, in float32 on a CPU,
+    and beside --precision half on a CPU in bfloat16 as well.
     """
     from genoconv.cli.bench import chosen_lengths
     from genoconv.kernels.benchmark import machine, write_csv
@@ -109,6 +110,8 @@ def print_row(row: "Row") -> None:
     )
     cpu = f"CPU time: {row.cpu_ms:.0f} ms, plain {_number(row.plain_cpu_ms, '.0f')}; " if row.cpu_ms else ""
     note = f"plain: {row.plain_note}; " if row.plain_note else ""
+    if row.plain_half_ms:
+        note += f"plain in bfloat16: {row.plain_half_ms:.1f} ms, {row.plain_half_ms / row.ms:.1f}x; "
     memory = f"activations {row.activations_gib:.2f} GiB, spectra {row.spectra_gib:.2f}"
     print(f"{'':14}{note}{cpu}{memory}; {row.shares}", flush=True)
 

@@ -153,8 +153,8 @@ def embed(
         Precision,
         typer.Option(
             "--precision",
-            help="high: float32; half: fused float16 kernels of a GPU, 1e-3 off; auto: half where possible, and "
-            "float32 for records that overflow there.",
+            help="high: float32; half: fused float16 kernels of a GPU or bfloat16 products of a CPU that has them, "
+            "1e-3 off; auto: half on a GPU, with float32 for records that overflow there, and high on a CPU.",
         ),
     ] = Precision.AUTO,
     max_memory: Annotated[

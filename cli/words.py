@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from genoconv.runs.estimate import Estimate
-    from genoconv.runs.job import Job, Summary
+    from genoconv.runs.job import Engine, Job, Summary
 
 REASONS_SHOWN = 3
 """Reasons why records were recomputed that are named on stderr; the file's provenance names all."""
@@ -29,13 +29,11 @@ def tell(line: str) -> None:
 def print_start(job: "Job") -> None:
     """Say what will be computed, with what and where."""
     from genoconv.runs.devices import describe
-    from genoconv.runs.provenance import convolution
 
     bases, devices = int(job.lengths.sum()), ", ".join(describe(device) for device in job.devices)
-    how = f"precision {job.engine.precision}, convolutions by {convolution(job.engine)}"
     share = f"; shard {job.shard} of the input (told by {job.shard.told_by})" if job.shard.count > 1 else ""
     tell(f"{counted(len(job.rows), 'record')}, {counted(bases, 'base')}; model {job.source.name} on {devices}{share}")
-    tell(how)
+    tell(f"precision {how(job.engine)}")
     replaced = {letter: count for letter, count in job.inputs.replaced.items() if count}
     if replaced:
         told = ", ".join(f"{letter} {count:,}" for letter, count in sorted(replaced.items()))
@@ -48,6 +46,15 @@ def print_start(job: "Job") -> None:
             f"longer than the {job.engine.model.config.l_max:,} positions of the model's filters: "
             f"{counted(longer, 'record')}, embedded whole and marked longer_than_trained"
         )
+
+
+def how(engine: "Engine") -> str:
+    """How a model is computed: `half (products in bfloat16), convolutions by torch`."""
+    from genoconv.runs.provenance import computes
+
+    about = computes(engine)
+    products = "" if about["precision"] == "high" else f" (products in {about['products']})"
+    return f"{about['precision']}{products}, convolutions by {about['convolution']}"
 
 
 def print_undivided() -> None:
@@ -113,12 +120,11 @@ def print_estimate(job: "Job", expected: "Estimate", output: Path) -> None:
     """Print the prediction of --dry-run on stdout."""
     from genoconv.runs.devices import describe
     from genoconv.runs.progress import duration, size
-    from genoconv.runs.provenance import convolution
 
     print(f"rows            {expected.rows:,} ({counted(len(job.failures), 'record')} would fail)")
     print(f"bases           {expected.bases:,} (longest record {expected.longest:,}; padding {expected.padding:.1%})")
     print(f"output          {output}, {size(expected.bytes_on_disk)} on disk (twice that until it is complete)")
     print(f"memory          {size(expected.memory)} beside program and model, batches of {job.unit_bases:,} bases")
-    print(f"precision       {job.engine.precision}, convolutions by {convolution(job.engine)}")
+    print(f"precision       {how(job.engine)}")
     print(f"time            {duration(expected.seconds)} at {expected.bases_per_second:,.0f} bases/s")
     print(f"model, device   {job.source.name} on {', '.join(describe(device) for device in job.devices)}")

@@ -16,6 +16,7 @@ from genoconv.inputs.batches import plan_units
 from genoconv.inputs.fasta import Record
 from genoconv.inputs.scan import scan
 from genoconv.model.files import file_sha256
+from genoconv.model.half import operands
 from genoconv.model.names import resolve
 from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.formats import predicted_bytes, predicted_token_bytes, tokens_path, total_width
@@ -64,6 +65,8 @@ def prepare(
     source = resolve(settings.model, report=tell, progress=tell is not None)
     if settings.precision == "auto" and len({device.type for device in devices}) > 1:
         settings = replace(settings, precision="high")  # one that all of them can do
+    if settings.precision == "half" and len({operands("half", device) for device in devices}) > 1:
+        raise UsageError("half precision is float16 on a GPU, bfloat16 on a CPU", fix="choose devices of one kind")
     team = Team(devices, settings, source.path) if len(devices) > 1 else None
     with ThreadPoolExecutor(1) as beside:
         beside.submit(file_sha256, source.weights)  # remembered for the description of the run

@@ -80,7 +80,12 @@ def triton_obstacle(device: torch.device, dtype: torch.dtype, length: int) -> st
     if find_spec("triton") is None:
         return "needs the package triton"
     if device.type != "cuda":
-        return "" if os.environ.get("TRITON_INTERPRET") == "1" else f"needs a CUDA device, not {device}"
+        return "" if interpreted() else f"needs a CUDA device, not {device}"
     if torch.cuda.get_device_capability(device) < (8, 0):
         return f"needs compute capability 8.0, which {torch.cuda.get_device_name(device)} has not"
     return ""
+
+
+def interpreted() -> bool:
+    """Whether the Triton kernels are run by Triton's interpreter, on the CPU: for tests."""
+    return os.environ.get("TRITON_INTERPRET") == "1"

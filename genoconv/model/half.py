@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genoconv.kernels.backends import triton_obstacle
+from genoconv.kernels.backends import interpreted, triton_obstacle
 from genoconv.kernels.block import packing, reference
 from genoconv.kernels.block.packing import Projection, Transform
 from genoconv.kernels.monarch.plan import PLANE_BYTES
@@ -29,6 +29,7 @@ from genoconv.model.block import Block
 from genoconv.model.config import NORM_EPS, PAD, HyenaConfig
 from genoconv.model.graphs import LARGEST, States, recorded
 from genoconv.model.hyenadna import HyenaDNA
+from genoconv.model.products import bfloat16_obstacle
 from genoconv.model.spectra import ALL, Kept, filter_bank, round_length, taps_at_a_time
 from genoconv.model.workers import Workers
 
@@ -82,8 +83,22 @@ class HalfWeights:
 _WEIGHTS: WeakKeyDictionary[HyenaDNA, tuple[object, HalfWeights]] = WeakKeyDictionary()
 
 
+def by_kernels(device: torch.device) -> bool:
+    """Whether half precision is that of the kernels on a device; on a CPU, `genoconv.model.products` round instead."""
+    return device.type != "cpu" or interpreted()
+
+
+def operands(precision: str, device: torch.device) -> str:
+    """The type that operands of products with weights are rounded to: a name to announce and to record."""
+    if precision != "half":
+        return "float32"
+    return "float16" if by_kernels(device) else "bfloat16"
+
+
 def obstacle(config: HyenaConfig, device: torch.device, longest: int = 1) -> str:
     """Why a model does not run in half precision on a device, for up to `longest` tokens; empty if it does."""
+    if not by_kernels(device):
+        return bfloat16_obstacle()
     if config.d_model > WIDEST or config.d_model % _CHANNELS:
         return f"takes models of up to {WIDEST} channels, a multiple of {_CHANNELS}; this one has {config.d_model}"
     return triton_obstacle(device, torch.float16, _row(longest))

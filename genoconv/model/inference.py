@@ -22,10 +22,10 @@ from genoconv.errors import ModelError, UsageError
 from genoconv.kernels.sparsity import LEAST_KEPT, MOST_KEPT
 from genoconv.model.block import Block
 from genoconv.model.config import NORM_EPS, PAD, HyenaConfig
-from genoconv.model.half import half_states
+from genoconv.model.half import by_kernels, half_states
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.operator import HyenaOperator
-from genoconv.model.products import BLOCK, Product, across
+from genoconv.model.products import BLOCK, HALF, Product, across
 from genoconv.model.spectra import ALL, Kept, features_bytes, filter_bank, keeps, spectra_bytes, taps_at_a_time
 from genoconv.model.stages import stage
 from genoconv.model.workers import Workers
@@ -38,6 +38,9 @@ _MANY_BLOCKS = 4
 # What torch, MKL and oneDNN hold after their first use.
 _LIBRARY_BYTES = 16 << 20
 
+
+# Numbers of a line of the caches.
+_LINE = 16
 
 Precision = Literal["high", "half"]
 
@@ -63,8 +66,9 @@ def hidden_states(
         filter_length: Taps that the long filters are cut to; None keeps all l_max. Beyond l_max there are none.
         frequencies: Part of all frequencies that the long filters keep, the lowest: 1, or up to 0.4. Then bases look
             ahead as well, and tokens [PAD] count as nothing.
-        precision: "high": float32 throughout. "half": float16 products with float32 sums around a float32 stream, by
-            the fused kernels of a GPU (`genoconv.model.half`); the states differ by about 1e-3.
+        precision: "high": float32 throughout. "half": half precision around a float32 stream; the states differ by 1e-3
+            to 2e-3. On a GPU by fused float16 kernels (`genoconv.model.half`); on a CPU operands and results of most
+            products with weights are bfloat16 (`genoconv.model.products`), with float32 sums; all else is float32.
         overflowed: Takes the rows whose numbers half precision does not hold, and perhaps neighbours of them, instead
             of an error; their states mean nothing, those of the other rows are as ever.
 
@@ -87,9 +91,9 @@ def hidden_states(
     kept = Kept(filter_length, frequencies)
     if model.embedding.weight.dtype not in (torch.float32, torch.float64):
         raise ModelError("a model computes in float32: half precision loses the filters' positions")
-    if precision == "half":
+    if precision == "half" and by_kernels(ids.device):
         return half_states(model, ids, wanted, kept, overflowed)
-    return _hidden_states(model, ids.long(), wanted, kept)
+    return _hidden_states(model, ids.long(), wanted, kept, half=precision == "half")
 
 
 def layer_indices(config: HyenaConfig, layers: Sequence[int]) -> tuple[int, ...]:
@@ -134,21 +138,23 @@ def fixed_bytes(
     return features + taps + 10 * step + chunks + _LIBRARY_BYTES
 
 
-def _hidden_states(model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept) -> Iterator[tuple[int, Tensor]]:
+def _hidden_states(
+    model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept, *, half: bool
+) -> Iterator[tuple[int, Tensor]]:
     with torch.no_grad():
         x = model.embedding(ids)  # (B, L, d)
         bank = filter_bank(model)
     if 0 in wanted:
         yield 0, x
     if max(wanted):
-        v, gate = (x.new_empty(x.shape[0], x.shape[2], x.shape[1]) for _ in range(2))  # (B, d, L)
+        v, gate = _channels(x), _channels(x)
         with Workers(x.device) as workers:
             chunks = _Chunks(x, model.config, workers)
             padding = None if kept.frequencies == 1.0 else (ids == PAD)[:, None]  # (B, 1, L)
             for layer, block in enumerate(model.stack[: max(wanted)], start=1):
                 with torch.no_grad():
-                    source = _stream(block, x) if layer > 1 else _tokens(block, model.embedding.weight, ids)
-                    products = _products(block, pack=ids.numel() >= _MANY_BLOCKS * BLOCK)
+                    source = _stream(block, x, half) if layer > 1 else _tokens(block, model.embedding.weight, ids)
+                    products = _products(block, pack=ids.numel() >= _MANY_BLOCKS * BLOCK, half=half)
                 with stage("projections, gates", x.device):
                     workers.each(partial(_project, block.operator, source, v, gate, chunks.usual), chunks)
                     if padding is not None:
@@ -165,6 +171,16 @@ def _hidden_states(model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept) -
             for stream in x.view(-1, x.shape[-1]).split(_FINAL_ROWS):
                 stream.copy_(functional.layer_norm(stream, stream.shape[-1:], *_affine(model.norm), model.norm.eps))
         yield model.config.n_layer + 1, x
+
+
+def _channels(x: Tensor) -> Tensor:
+    """Room for the channels of a stream x (B, L, d): (B, d, L).
+
+    Rows are a little longer than they have to be: a power of two apart, the numbers of a position get into each other's
+    way in the caches, and the products that read them take 14% longer.
+    """
+    B, L, d = x.shape
+    return x.new_empty(B, d, -(-L // _LINE) * _LINE + _LINE)[..., :L]
 
 
 class _Chunks:
@@ -213,13 +229,14 @@ class _Source(NamedTuple):
     weight: Tensor
 
 
-def _stream(block: Block, x: Tensor) -> _Source:
+def _stream(block: Block, x: Tensor, half: bool) -> _Source:
     """The stream x (B, L, d), normalised."""
+    weight = block.operator.in_proj.weight
 
     def take(rows: slice, span: slice) -> Tensor:
         return functional.layer_norm(x[rows, span], x.shape[-1:], *_affine(block.norm1), NORM_EPS)
 
-    return _Source(take, block.operator.in_proj.weight)
+    return _Source(take, weight.to(HALF) if half else weight)
 
 
 def _tokens(block: Block, embedding: Tensor, ids: Tensor) -> _Source:
@@ -256,10 +273,13 @@ def _transform(
         part.add_(fc2(fc1(functional.layer_norm(part, (d,), *_affine(norm), NORM_EPS))))
 
 
-def _products(block: Block, *, pack: bool) -> tuple[nn.Linear, Product, Product]:
-    """The output projection and both of the MLP."""
+def _products(block: Block, *, pack: bool, half: bool) -> tuple[nn.Linear, Product, Product]:
+    """The output projection, always in float32, and both of the MLP.
+
+    Rounding the output projection's operands alone moves the states by up to 2.5e-3, all the others by 1.5e-3 together.
+    """
     fc1, fc2 = block.mlp.fc1, block.mlp.fc2
-    return block.operator.out_proj, Product(fc1, gelu=True, pack=pack), Product(fc2, pack=pack)
+    return block.operator.out_proj, Product(fc1, gelu=True, pack=pack, half=half), Product(fc2, pack=pack, half=half)
 
 
 def _affine(norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:

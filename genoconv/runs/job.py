@@ -40,8 +40,9 @@ class EmbedSettings:
         device: `auto`, `cpu`, `cuda`, `cuda:N`, `all` GPUs, or several of these with commas.
         threads: CPU threads, of all devices together (None: all that the process may use).
         batch_bases: Padded bases of one batch (None: by device, input and free memory).
-        precision: `high` computes in float32, `half` by the fused float16 kernels of a GPU; `auto`: half where it is
-            possible, on a GPU, and float32 for records that overflow there.
+        precision: `high` computes in float32, `half` by the fused float16 kernels of a GPU or with products in bfloat16
+            on a CPU that has them; `auto`: half where it is possible on a GPU, and float32 for records that overflow
+            there; high on a CPU.
         max_memory: Bytes that the run may take on each device (None: most of what is free).
         fail_fast: The first record that fails ends the run.
         commit_every: Seconds after which finished rows are safe on the disk.

@@ -48,15 +48,20 @@ class Demand:
     kept: Kept
 
     @property
+    def by_kernels(self) -> bool:
+        """Whether the fused kernels compute; else the path for float32 does, whatever products are rounded to."""
+        return self.precision == "half" and half.by_kernels(self.device)
+
+    @property
     def per_base(self) -> int:
         """Bytes for each padded base of a batch."""
-        if self.precision == "half":
+        if self.by_kernels:
             return half.memory_per_base(self.config)
         return inference.memory_per_base(self.config)
 
     def beside(self, bases: int, longest: int, *, held: bool = False) -> int:
         """Bytes that a batch of so many padded bases takes beside these and kept spectra; `held`: if they are kept."""
-        if self.precision == "half":
+        if self.by_kernels:
             return half.fixed_bytes(self.config, bases, longest, self.kept, held=held)
         rows = max(1, bases // max(longest, 1))
         return inference.fixed_bytes(self.config, longest, self.kept, rows=rows, device=self.device)
@@ -70,8 +75,8 @@ class Demand:
         return batch_class(rows, longest), round_length(longest)
 
     def spectra(self, rows: int, longest: int) -> int:
-        """Bytes of the spectra for a batch, in half precision."""
-        if self.precision != "half":
+        """Bytes of the spectra for a batch, for the fused kernels."""
+        if not self.by_kernels:
             return 0  # counted with what is beside
         rows, length = self.kind(rows, longest)
         return spectra_bytes(self.config, length, self.kept, self.device, torch.float16, rows)
@@ -98,14 +103,14 @@ def batch_budget(demand: Demand, longest: int, limit: int) -> int:
 
 def spectra_budget(demand: Demand, bases: int, longest: int, limit: int) -> int:
     """Bytes of spectra that may be kept beside batches of so many padded bases."""
-    if demand.precision != "half":
+    if not demand.by_kernels:
         return CACHE_BYTES[demand.device.type]
     return max(0, limit - demand.peak(max(bases, longest), longest, held=True))
 
 
 def recordings_budget(demand: Demand, bases: int, longest: int, limit: int) -> int:
     """Bytes of recordings that may be kept beside such batches and the spectra of the longest record."""
-    if demand.precision != "half" or demand.device.type != "cuda":
+    if not demand.by_kernels or demand.device.type != "cuda":
         return 0
     needed = spectra_bytes(demand.config, longest, demand.kept, demand.device, torch.float16)
     spare = limit - demand.peak(max(bases, longest), longest) - needed

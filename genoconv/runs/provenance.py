@@ -14,6 +14,7 @@ import torch
 from genoconv import __version__
 from genoconv.kernels import backend_for
 from genoconv.model.files import file_sha256
+from genoconv.model.half import operands
 from genoconv.runs.devices import describe
 from genoconv.runs.job import Engine, Job
 
@@ -37,7 +38,11 @@ def description(job: Job) -> dict[str, Any]:
             "config": job.engine.model.config.to_dict(),
         },
         "settings": asdict(job.settings)
-        | {"layers_counted_from_0": list(job.engine.layers), "precision": job.engine.precision},
+        | {
+            "layers_counted_from_0": list(job.engine.layers),
+            "precision": job.engine.precision,
+            "products": operands(job.engine.precision, job.engine.device),
+        },
         "shard": shard,
         "input": {
             "sha256": dict(job.inputs.file_sha256),
@@ -73,10 +78,11 @@ def provenance(job: Job, *, seconds: float, computed_by: Sequence[Mapping[str, A
 
 
 def computes(engine: Engine) -> dict[str, Any]:
-    """What computes: device, type of the numbers, kernels."""
+    """What computes: device, precision, what operands of products with weights are rounded to, backend."""
     return {
         "device": describe(engine.device),
         "precision": engine.precision,
+        "products": operands(engine.precision, engine.device),
         "convolution": convolution(engine),
     }
 
@@ -88,7 +94,7 @@ def recomputed(job: Job) -> list[dict[str, Any]]:
 
 def convolution(engine: Engine) -> str:
     """The backend of the convolutions: a name to announce and to record."""
-    return "triton" if engine.precision == "half" else backend_for(engine.device, torch.float32)
+    return "triton" if engine.demand.by_kernels else backend_for(engine.device, torch.float32)
 
 
 def versions() -> dict[str, str]:

@@ -334,12 +334,35 @@ def test_precision_and_memory_are_recorded_and_refused(genoconv: Command, fasta:
     assert "no record of the input can be embedded" in finished.err
 
 
-def test_half_precision_needs_a_gpu(genoconv: Command, fasta: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_precision_is_refused_where_it_would_be_emulated(
+    genoconv: Command, fasta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr("genoconv.model.products._has_bfloat16", lambda: False)
     finished = genoconv("embed", fasta, "--device", "cpu", "--precision", "half")
     assert finished.code == 2
-    assert "needs a CUDA device" in finished.err
+    assert "needs a GPU, or a CPU with products of bfloat16" in finished.err
     assert "--precision high" in finished.err
+
+
+def test_half_precision_of_a_cpu(
+    genoconv: Command, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr("genoconv.model.products._has_bfloat16", lambda: True)
+    for precision in ("auto", "half"):
+        out = tmp_path / f"{precision}.h5"
+        finished = genoconv("embed", fasta, "-o", out, "--device", "cpu", "--precision", precision)
+        assert finished.code == 0, finished.err
+    assert "precision half (products in bfloat16), convolutions by torch" in finished.err
+    (about,) = provenance_of(tmp_path / "half.h5")["compute"]
+    assert (about["precision"], about["products"], about["convolution"]) == ("half", "bfloat16", "torch")
+    (about,) = provenance_of(tmp_path / "auto.h5")["compute"]
+    assert (about["precision"], about["products"], about["convolution"]) == ("high", "float32", "torch")
+    high, half = (rows_of(tmp_path / f"{precision}.h5")[1] for precision in ("auto", "half"))
+    assert 0 < np.linalg.norm(half - high) <= 3e-3 * np.linalg.norm(high)
+    told = genoconv("embed", fasta, "--device", "cpu", "--precision", "half", "--dry-run")
+    assert "half (products in bfloat16)" in told.out
 
 
 def test_half_precision_from_end_to_end(tmp_path: Path) -> None:

@@ -107,6 +107,18 @@ def test_half_precision_against_float32(monkeypatch: pytest.MonkeyPatch) -> None
     assert found.cosine > 0.99999
 
 
+def test_half_precision_of_a_cpu_beside_plain_torch_in_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr("genoconv.model.products._has_bfloat16", lambda: True)
+    assert measure(case()).plain_half_ms is None
+    row = measure(case(precision="half"))
+    assert row.precision == "half"
+    assert 1e-5 < row.error < 6e-3
+    assert row.plain_ms is not None
+    assert row.plain_half_ms is not None
+    assert measure(case(precision="half"), plain=False).plain_half_ms is None
+
+
 def test_deviation() -> None:
     wanted = torch.ones(2, 5, 4)
     error, cosine = deviation(wanted, wanted)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genoconv.model.products import BLOCK, Product, across, onednn_works
+from genoconv.model import products
+from genoconv.model.products import BLOCK, HALF, Product, across, bfloat16_obstacle, onednn_works
 
 
 @pytest.fixture(params=[True, False], ids=["as this torch can", "without oneDNN"])
@@ -79,3 +80,63 @@ def test_onednn_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functional, "linear", None)
     with torch.no_grad():
         assert Product(nn.Linear(8, 8))(numbers(BLOCK, 8)).shape == (BLOCK, 8)
+
+
+@pytest.mark.parametrize("pack", [True, False])
+@pytest.mark.parametrize("gelu", [True, False])
+@pytest.mark.parametrize("positions", [1, 64, 70, BLOCK, BLOCK + 1])
+def test_product_in_half_precision(ways: None, positions: int, gelu: bool, pack: bool) -> None:
+    torch.manual_seed(0)
+    linear, x = nn.Linear(24, 40), 3 * numbers(positions, 24)
+    with torch.no_grad():
+        y = Product(linear, gelu=gelu, pack=pack, half=True)(x)
+        rounded = functional.linear(x.to(HALF).double(), linear.weight.to(HALF).double(), linear.bias.double())
+    expected = functional.gelu(rounded, approximate="tanh") if gelu else rounded
+    assert y.dtype == HALF
+    assert y.shape == (positions, 40)
+    assert (y - expected).abs().max() <= expected.abs().max() * (2**-8 if onednn_works() else 2**-6)
+
+
+@pytest.mark.parametrize("common", [True, False])
+@pytest.mark.parametrize("positions", [1, 30, 64])
+def test_across_in_half_precision(ways: None, positions: int, common: bool) -> None:
+    weight, x = numbers(40, 24), numbers(positions, 24)
+    with torch.no_grad():
+        y = across(weight.to(HALF), x, common=common)
+    expected = weight.to(HALF).double() @ x.to(HALF).double().t()
+    assert y.dtype == torch.float32
+    assert y.shape == (40, positions)
+    assert (y - expected).abs().max() <= expected.abs().max() * 2**-8
+
+
+def test_few_shapes_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not onednn_works():
+        pytest.skip("this torch has no oneDNN operators for float32")
+    shapes = set[int]()
+    real = Product._fused
+
+    def told(self: Product, x: Tensor, weight: Tensor) -> Tensor:
+        shapes.add(len(x))
+        return real(self, x, weight)
+
+    monkeypatch.setattr(Product, "_fused", told)
+    product = Product(nn.Linear(8, 8), half=True)
+    with torch.no_grad():
+        assert all(len(product(numbers(positions, 8))) == positions for positions in range(1, BLOCK + 1))
+    assert shapes == {64, 128, 192, 256}
+
+
+@pytest.mark.parametrize(
+    ("flags", "works", "told"),
+    [("avx512bw avx512_bf16 sha_ni", True, ""), ("avx512bw", True, "avx512_bf16"), ("avx512_bf16", False, "oneDNN")],
+)
+def test_cpus_that_would_emulate_half_precision_are_told(
+    flags: str, works: bool, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products._has_bfloat16.cache_clear()
+    monkeypatch.setattr("pathlib.Path.read_text", lambda _: f"flags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(products, "onednn_works", lambda: works)
+    obstacle = bfloat16_obstacle()
+    products._has_bfloat16.cache_clear()
+    assert bool(obstacle) == bool(told)
+    assert told in obstacle
