@@ -52,8 +52,15 @@ def test_which_plans_are_done_in_one_pass() -> None:
     assert [paired(*plan.factors[:2]) for plan in PLANS[:4]] == [True, True, True, False]
 
 
+@pytest.fixture(params=[1, 4], ids=["one step", "four steps"])
+def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many tiles a program does, one after the other: without this, tests are too small for more than one."""
+    monkeypatch.setattr(outer, "portion", lambda *_: request.param)
+
+
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 @pytest.mark.parametrize("missing", [0, 7])
+@pytest.mark.usefixtures("steps")
 def test_forth(plan: Plan, missing: int) -> None:
     B, H, L = 2, 3, plan.n - missing
     # Channels 1 and 2 of three, of signals that do not lie side by side.
@@ -70,6 +77,7 @@ def test_forth(plan: Plan, missing: int) -> None:
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 @pytest.mark.parametrize("missing", [0, 7])
+@pytest.mark.usefixtures("steps")
 def test_back(plan: Plan, missing: int) -> None:
     B, H, L = 2, 3, plan.n - missing
     planes, scale = draw(2, B * 2 * plan.n), draw(H).float()
