@@ -337,7 +337,7 @@ def test_precision_and_memory_are_recorded_and_refused(genoconv: Command, fasta:
 def test_half_precision_is_refused_where_it_would_be_emulated(
     genoconv: Command, fasta: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr("genoconv.model.half.interpreted", lambda: False)
     monkeypatch.setattr("genoconv.model.products._has_bfloat16", lambda: False)
     finished = genoconv("embed", fasta, "--device", "cpu", "--precision", "half")
     assert finished.code == 2
@@ -348,7 +348,7 @@ def test_half_precision_is_refused_where_it_would_be_emulated(
 def test_half_precision_of_a_cpu(
     genoconv: Command, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr("genoconv.model.half.interpreted", lambda: False)
     monkeypatch.setattr("genoconv.model.products._has_bfloat16", lambda: True)
     for precision in ("auto", "half"):
         out = tmp_path / f"{precision}.h5"

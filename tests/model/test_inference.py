@@ -179,7 +179,7 @@ def test_memory_is_as_predicted(l_max: int, length: int) -> None:
 @pytest.fixture
 def rounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half precision is that of a CPU, also where other tests have Triton's interpreter compute."""
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr("genoconv.model.half.interpreted", lambda: False)
 
 
 def halves(model: HyenaDNA, ids: Tensor, layers: tuple[int, ...] = (-1,), taps: int | None = None) -> dict[int, Tensor]:
