@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from genoconv.merge import joined_provenance
+from genoconv.outputs.hdf5 import structure_checksum
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--model", str(ROOT / "tests" / "golden" / "tiny-d64"), "--threads", "1"]
@@ -79,6 +80,43 @@ def test_merged_shards_are_the_file_of_a_single_run(genoconv: Command, fasta: Pa
     assert genoconv("verify", out).code == 0
     assert "r17" in (tmp_path / "out.failures.tsv").read_text()
     assert not any(path.exists() for path in shards)
+
+
+def as_version_1_0(path: Path) -> None:
+    """Make a per-nucleotide file one with its numbers in chunks, each with HDF5's own checksum."""
+    with h5py.File(path, "r+") as file:
+        values, attributes = file["data"][:], dict(file["data"].attrs)
+        del file["data"], file["crc32"]
+        file.create_dataset("data", data=values, chunks=(1024, 64), fletcher32=True).attrs.update(attributes)
+        file.attrs["genoconv_format_version"] = "1.0"
+        file.attrs["structure_sha256"] = structure_checksum(file)
+
+
+def test_shards_whose_single_bases_an_older_version_wrote(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole.h5", tmp_path / "out.h5"
+    assert genoconv("embed", fasta, "-o", whole, *OPTIONS, "--tokens").code == 3
+    for path in embed_shards(genoconv, fasta, out, 2, "--tokens"):
+        as_version_1_0(path.with_suffix(".tokens.h5"))
+        assert genoconv("verify", path).code == 0
+    assert genoconv("merge", out).code == 3
+    assert contents(tmp_path / "out.tokens.h5") == contents(tmp_path / "whole.tokens.h5")
+
+
+def test_a_shard_whose_single_bases_are_damaged_is_named(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    _, second = embed_shards(genoconv, fasta, out, 2, "--tokens")
+    path = second.with_suffix(".tokens.h5")
+    with h5py.File(path) as file:
+        middle = file["data"].id.get_offset() + file["data"].id.get_storage_size() // 2
+    damaged = bytearray(path.read_bytes())
+    damaged[middle] ^= 1
+    path.write_bytes(damaged)
+    refused = genoconv("merge", out)
+    assert refused.code == 2
+    assert "data is damaged in record" in refused.err
+    assert str(second) in refused.err
+    assert not out.exists()
+    assert not (tmp_path / "out.tokens.h5").exists()
 
 
 def test_what_shards_recomputed_is_told_of_the_whole() -> None:
