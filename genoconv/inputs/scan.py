@@ -88,7 +88,8 @@ class Scan:
     @property
     def sha256(self) -> list[str]:
         """The sha256 of each normalised sequence as hex digits, (n,)."""
-        return [row.tobytes().hex() for row in self.digests]
+        digits, width = self.digests.tobytes().hex(), 2 * self.digests.shape[1]
+        return [digits[start : start + width] for start in range(0, len(digits), width)]
 
     @cached_property
     def records_sha256(self) -> str:

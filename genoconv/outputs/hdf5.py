@@ -212,8 +212,12 @@ def _coded(column: Categorical) -> Coded:
     texts = displayable(column.values)
     categories = sorted(set(texts)) if column.categories is None else list(displayable(column.categories))
     code_of = {category: code for code, category in enumerate(categories)}
-    codes = np.array([code_of[text] for text in texts], dtype=np.int64)
-    return Coded(codes.astype("i1" if len(categories) < 128 else "i4"), categories)
+    return coded(np.array([code_of[text] for text in texts], dtype=np.int64), categories)
+
+
+def coded(codes: Array, categories: Sequence[str]) -> Coded:
+    """A column of which it is known, for each record, which of some texts it has, (n,) integers."""
+    return Coded(codes.astype("i1" if len(categories) < 128 else "i4"), displayable(categories))
 
 
 def _write_categorical(table: h5py.Group, name: str, column: Coded) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from genoconv.errors import OutputError
+from genoconv.outputs import hdf5
 from genoconv.outputs.assembly import copy_matrices
 from genoconv.outputs.atomic import AtomicFile
 from genoconv.outputs.formats import ROW_COLUMN, tokens_path
-from genoconv.outputs.hdf5 import Array, Categorical, Column
+from genoconv.outputs.hdf5 import Array, Column
 from genoconv.outputs.parts import Parts
 from genoconv.outputs.store import EmbeddingWriter
 from genoconv.outputs.tokens import complete
@@ -54,24 +55,26 @@ def assemble(job: Job, parts: Parts, output: Path, *, overwrite: bool, start: fl
 
 def _open_store(job: Job, rows: Array, output: Path, *, overwrite: bool) -> EmbeddingWriter:
     """The file of pooled rows, with what is known of each record as columns."""
-    found, sha256, sources = job.inputs, job.inputs.sha256, job.inputs.sources
+    found, sha256, names = job.inputs, job.inputs.sha256, job.inputs.sources
     lengths, longest = found.lengths[rows], job.engine.model.config.l_max
+    sources = list(dict.fromkeys(names))
+    place_of = np.array([sources.index(name) for name in names])
     columns: dict[str, Column] = {
         "length": lengths,
         "start": found.starts[rows],
         "end": found.ends[rows],
-        "strand": Categorical([found.strands[row] for row in rows], categories=("+", "-")),
+        "strand": hdf5.coded((np.array(found.strands) == "-")[rows], ("+", "-")),
         "n_fraction": found.n_counts[rows] / np.maximum(lengths, 1),
         "truncated": np.zeros(len(rows), dtype=bool),
         "longer_than_trained": lengths > longest,
-        "sha256": [sha256[row] for row in rows],
-        "source": Categorical([sources[index] for index in found.source_index[rows]], list(dict.fromkeys(sources))),
+        "sha256": [sha256[row] for row in rows.tolist()],
+        "source": hdf5.coded(place_of[found.source_index[rows]], sources),
     }
     if job.shard.count > 1:
         columns[ROW_COLUMN] = rows
     return EmbeddingWriter(
         output,
-        ids=[found.ids[row] for row in rows],
+        ids=[found.ids[row] for row in rows.tolist()],
         d_model=job.engine.model.config.d_model,
         poolings=job.settings.poolings,
         layers=job.engine.layers,
