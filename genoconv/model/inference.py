@@ -141,34 +141,34 @@ def fixed_bytes(
 def _hidden_states(
     model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept, *, half: bool
 ) -> Iterator[tuple[int, Tensor]]:
-    with torch.no_grad():
-        x = model.embedding(ids)  # (B, L, d)
-        bank = filter_bank(model)
-    if 0 in wanted:
-        yield 0, x
-    if max(wanted):
+    bank, table = filter_bank(model), model.embedding.weight
+    x = table.new_empty(*ids.shape, model.config.d_model)  # (B, L, d)
+    with Workers(x.device) as workers:
+        chunks = _Chunks(x, model.config, workers)
+        workers.each(partial(_embed, table, ids, x), chunks)
+        if 0 in wanted:
+            yield 0, x
         v, gate = _channels(x), _channels(x)
-        with Workers(x.device) as workers:
-            chunks = _Chunks(x, model.config, workers)
-            padding = None if kept.frequencies == 1.0 else (ids == PAD)[:, None]  # (B, 1, L)
-            for layer, block in enumerate(model.stack[: max(wanted)], start=1):
-                with torch.no_grad():
-                    source = _stream(block, x, half) if layer > 1 else _tokens(block, model.embedding.weight, ids)
-                    products = _products(block, pack=ids.numel() >= _MANY_BLOCKS * BLOCK, half=half)
-                with stage("projections, gates", x.device):
-                    workers.each(partial(_project, block.operator, source, v, gate, chunks.usual), chunks)
-                    if padding is not None:
-                        v.masked_fill_(padding, 0.0)
-                with stage("convolution", x.device):
-                    v = bank.convolve(model.config, layer, block.operator, v, gate, kept, workers)
-                with stage("output projection, MLP", x.device):
-                    workers.each(partial(_transform, products, block.norm2, x, v), chunks)
-                if layer in wanted:
-                    yield layer, x
+        padding = None if kept.frequencies == 1.0 else (ids == PAD)[:, None]  # (B, 1, L)
+        for layer, block in enumerate(model.stack[: max(wanted)], start=1):
+            with torch.no_grad():
+                source = _stream(block, x, half) if layer > 1 else _tokens(block, table, ids)
+                short_filter = _ShortFilter(block.operator)
+                products = _products(block, workers, pack=ids.numel() >= _MANY_BLOCKS * BLOCK, half=half)
+            with stage("projections, gates", x.device):
+                workers.each(partial(_project, short_filter, source, v, gate, chunks.usual), chunks)
+                if padding is not None:
+                    v.masked_fill_(padding, 0.0)
+            with stage("convolution", x.device):
+                v = bank.convolve(model.config, layer, block.operator, v, gate, kept, workers)
+            with stage("output projection, MLP", x.device):
+                workers.each(partial(_transform, products, block.norm2, x, v), chunks)
+            if layer in wanted:
+                yield layer, x
         del v, gate, chunks
     if model.config.n_layer + 1 in wanted:
         with torch.no_grad():
-            for stream in x.view(-1, x.shape[-1]).split(_FINAL_ROWS):
+            for stream in torch.split(x.view(-1, x.shape[-1]), _FINAL_ROWS):
                 stream.copy_(functional.layer_norm(stream, stream.shape[-1:], *_affine(model.norm), model.norm.eps))
         yield model.config.n_layer + 1, x
 
@@ -206,8 +206,13 @@ class _Chunks:
                 yield slice(row, min(row + rows, self._rows)), slice(first, min(first + self._positions, self._length))
 
 
+def _embed(table: Tensor, ids: Tensor, x: Tensor, at: tuple[slice, slice]) -> None:
+    """One chunk: rows of the table (V, d) for token ids (B, L), into x (B, L, d)."""
+    torch.index_select(table, 0, ids[at].reshape(-1), out=x[at].view(-1, x.shape[-1]))
+
+
 def _project(
-    operator: HyenaOperator, source: "_Source", v: Tensor, gate: Tensor, usual: int, at: tuple[slice, slice]
+    short_filter: "_ShortFilter", source: "_Source", v: Tensor, gate: Tensor, usual: int, at: tuple[slice, slice]
 ) -> None:
     """First sweep, one chunk: from what the projections are of -> v * x1 into v, and x0 into gate, both (B, d, L)."""
     rows, span = at
@@ -217,7 +222,7 @@ def _project(
     h = source.take(rows, slice(span.start - halo, span.stop))  # (b, c, k)
     b, c, k = h.shape
     u = across(source.weight, h.view(b * c, k), common=c - halo == usual).view(3 * d, b, c)
-    x0, x1, value = _short_filter(operator, u, starts=halo == 0)[..., halo:].transpose(0, 1).chunk(3, dim=1)
+    x0, x1, value = short_filter(u, starts=halo == 0)[..., halo:].transpose(0, 1).chunk(3, dim=1)
     torch.mul(value, x1, out=v[rows, :, span])  # of (b, d, c - halo) each
     gate[rows, :, span] = x0
 
@@ -246,17 +251,29 @@ def _tokens(block: Block, embedding: Tensor, ids: Tensor) -> _Source:
     return _Source(lambda rows, span: one_hot[ids[rows, span]], block.operator.in_proj.weight.mm(normed.t()))
 
 
-def _short_filter(operator: HyenaOperator, u: Tensor, *, starts: bool) -> Tensor:
-    """The short filter of u (3d, B, c) plus the projection's bias; the first two of c are right if rows start there."""
-    two, one, now = operator.short_filter.weight[:, :, None].unbind(1)  # (3d, 1) each
-    bias = operator.in_proj.bias[:, None]
-    y = (u * now[..., None]).add_((operator.short_filter.bias[:, None] + bias * (two + one + now))[..., None])
-    y[..., 1:].addcmul_(u[..., :-1], one[..., None])
-    y[..., 2:].addcmul_(u[..., :-2], two[..., None])
-    if starts:  # before a row there is nothing, and no bias either
-        y[..., 0] -= bias * (two + one)
-        y[..., 1:2] -= (bias * two)[..., None]
-    return y
+class _ShortFilter:
+    """The short filter of an operator, with the projection's bias: made once a layer, for any chunk.
+
+    Args:
+        operator: The operator.
+    """
+
+    def __init__(self, operator: HyenaOperator) -> None:
+        weight, bias = operator.short_filter.weight, operator.in_proj.bias[:, None, None]
+        self._two, self._one, self._now = weight[..., None, None].unbind(1)  # (3d, 1, 1) each
+        self._constant = operator.short_filter.bias[:, None, None] + bias * weight.sum(1)[:, None, None]
+        # Before a row there is nothing, and no bias either: so much too much have its first two positions.
+        self._first, self._second = bias * (self._two + self._one), bias * self._two
+
+    def __call__(self, u: Tensor, *, starts: bool) -> Tensor:
+        """The filtered projections u (3d, B, c) of no bias; the first two of c are right if rows start there."""
+        y = (u * self._now).add_(self._constant)
+        y[..., 1:].addcmul_(u[..., :-1], self._one)
+        y[..., 2:].addcmul_(u[..., :-2], self._two)
+        if starts:
+            y[..., :1] -= self._first
+            y[..., 1:2] -= self._second
+        return y
 
 
 def _transform(
@@ -273,13 +290,18 @@ def _transform(
         part.add_(fc2(fc1(functional.layer_norm(part, (d,), *_affine(norm), NORM_EPS))))
 
 
-def _products(block: Block, *, pack: bool, half: bool) -> tuple[nn.Linear, Product, Product]:
+def _products(block: Block, workers: Workers, *, pack: bool, half: bool) -> tuple[nn.Linear, Product, Product]:
     """The output projection, always in float32, and both of the MLP.
 
     Rounding the output projection's operands alone moves the states by up to 2.5e-3, all the others by 1.5e-3 together.
     """
-    fc1, fc2 = block.mlp.fc1, block.mlp.fc2
-    return block.operator.out_proj, Product(fc1, gelu=True, pack=pack, half=half), Product(fc2, pack=pack, half=half)
+    made: dict[bool, Product] = {}
+
+    def make(first: bool) -> None:
+        made[first] = Product(block.mlp.fc1 if first else block.mlp.fc2, gelu=first, pack=pack, half=half)
+
+    workers.each(make, (True, False))
+    return block.operator.out_proj, made[True], made[False]
 
 
 def _affine(norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:

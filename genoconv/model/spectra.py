@@ -143,7 +143,7 @@ class FilterBank:
         with torch.no_grad():
             features = make_features(operator.long_filter, count, workers)
         widest = count if v.device.type == "cpu" else length  # a GPU transforms them all at once
-        step = min(-(-config.d_model // workers.count), taps_at_a_time(widest, workers.count, v.device))
+        step = piece(config.d_model, taps_at_a_time(widest, workers.count, v.device), workers.count)
 
         def with_taps(at: slice) -> None:
             if getattr(workers.local, "taps", None) is None:
@@ -214,6 +214,11 @@ def filter_bank(model: HyenaDNA) -> FilterBank:
 def taps_at_a_time(count: int, workers: int, device: torch.device | str = "cpu") -> int:
     """Channels whose `count` taps each worker makes at a time."""
     return max(_FEWEST_CHANNELS, _TAPS_BYTES[torch.device(device).type] // (workers * 4 * count))
+
+
+def piece(channels: int, most: int, workers: int) -> int:
+    """Channels of one piece of work: at most so many, and such that all workers have as many pieces."""
+    return -(-channels // (-(-channels // (most * workers)) * workers))
 
 
 def batch_class(batch: int, length: int) -> int:

@@ -6,8 +6,9 @@ chunks are shared out instead, to threads that compute with one core each, and t
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import TypeVar
 
@@ -53,16 +54,32 @@ class Workers:
         """Calls work(item) for all items, without gradients, in any order; returns when all are done.
 
         Raises:
-            BaseException: Whatever the first failing call raised; pieces that were not begun are left undone.
+            BaseException: Whatever a failing call raised; pieces that were not begun are left undone.
         """
         inference = torch.is_inference_mode_enabled()
+        waiting = deque(items)
 
-        def guarded(item: Item) -> None:
+        def work_off() -> None:
             with torch.inference_mode(inference), torch.no_grad():
-                work(item)
+                while True:
+                    try:
+                        item = waiting.popleft()
+                    except IndexError:
+                        return
+                    work(item)
 
-        for _ in map(guarded, items) if self._pool is None else self._pool.map(guarded, items):
-            pass
+        if self._pool is None:
+            work_off()
+            return
+        # A call for each thread, not for each piece: at the end of a call the caller wakes up, and is in the way.
+        calls = list[Future[None]]()
+        try:
+            calls += [self._pool.submit(work_off) for _ in range(min(self.count, len(waiting)))]
+            wait(calls, return_when=FIRST_EXCEPTION)
+        finally:
+            waiting.clear()
+        for call in calls:
+            call.result()
 
     def __enter__(self) -> "Workers":
         return self

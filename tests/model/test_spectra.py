@@ -20,6 +20,7 @@ from genoconv.model.spectra import (
     keeps,
     make_features,
     make_taps,
+    piece,
     round_length,
     spectra_bytes,
 )
@@ -164,3 +165,13 @@ def test_what_fits_is_kept() -> None:
     assert keeps(large, 1, 4096, budget=1 << 30)
     assert keeps(large, 1, 1_000_000, Kept(2000), device="cuda")
     assert spectra_bytes(large, 32_768) <= CACHE_BYTES["cuda"] < spectra_bytes(large, 160_000)
+
+
+@pytest.mark.parametrize(
+    ("channels", "most", "workers", "step"),
+    [(256, 24, 2, 22), (256, 32, 2, 32), (256, 1000, 2, 128), (256, 1000, 1, 256), (256, 24, 16, 16), (12, 24, 16, 1)],
+)
+def test_workers_have_as_many_pieces(channels: int, most: int, workers: int, step: int) -> None:
+    assert piece(channels, most, workers) == step
+    assert step <= most
+    assert -(-channels // step) % workers == 0 or step == 1
