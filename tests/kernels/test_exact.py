@@ -1,6 +1,5 @@
 """The Triton kernels with float32's accuracy against float64: every plan and kernel; without a GPU interpreted."""
 
-import os
 from typing import Any
 
 import pytest
@@ -14,8 +13,6 @@ from genoconv.kernels.monarch import exact_plan
 from genoconv.kernels.monarch.plan import Plan
 
 GPU = torch.cuda.is_available()
-if not GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # read once, when Triton is imported
 pytest.importorskip("triton")
 exact = pytest.importorskip("genoconv.kernels.monarch.exact")
 

@@ -1,6 +1,5 @@
 """Gradients through the Triton kernels against float64: every plan, operand and size; without a GPU interpreted."""
 
-import os
 from typing import Any
 
 import pytest
@@ -12,8 +11,6 @@ from genoconv.kernels.fftconv import ConvolutionOverflowError, fftconv
 from genoconv.kernels.monarch.plan import Plan
 
 GPU = torch.cuda.is_available()
-if not GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # read once, when Triton is imported
 pytest.importorskip("triton")
 backward = pytest.importorskip("genoconv.kernels.monarch.backward")
 outer = pytest.importorskip("genoconv.kernels.monarch.outer")

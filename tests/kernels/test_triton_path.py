@@ -1,6 +1,5 @@
 """The Triton kernels against the float64 reference: every plan and kernel; without a GPU in Triton's interpreter."""
 
-import os
 from typing import Any
 
 import pytest
@@ -15,8 +14,6 @@ from genoconv.model.config import HyenaConfig
 from genoconv.model.filter import ImplicitFilter, Positions
 
 GPU = torch.cuda.is_available()
-if not GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # read once, when Triton is imported
 pytest.importorskip("triton")
 
 DEVICE = torch.device("cuda" if GPU else "cpu")

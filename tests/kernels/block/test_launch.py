@@ -1,7 +1,5 @@
 """The fused kernels of a block against the same in plain torch, float64; without a GPU in Triton's interpreter."""
 
-import os
-
 import pytest
 import torch
 from torch import Tensor
@@ -10,8 +8,6 @@ from genoconv.kernels.block import packing, reference
 from genoconv.kernels.block.packing import Projection, Transform
 
 GPU = torch.cuda.is_available()
-if not GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # read once, when Triton is imported
 pytest.importorskip("triton")
 
 from genoconv.kernels.block import launch  # noqa: E402

@@ -1,6 +1,5 @@
 """Outer transforms against float64, forth and back: one pass, two, and two in one; without a GPU interpreted."""
 
-import os
 from math import prod
 
 import pytest
@@ -11,8 +10,6 @@ from genoconv.kernels.monarch import tables
 from genoconv.kernels.monarch.plan import Plan, paired
 
 GPU = torch.cuda.is_available()
-if not GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # read once, when Triton is imported
 pytest.importorskip("triton")
 outer = pytest.importorskip("genoconv.kernels.monarch.outer")
 
