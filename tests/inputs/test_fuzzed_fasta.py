@@ -18,14 +18,15 @@ LETTERS = bytes.maketrans(b"acgtnuURYSWKMBDHVryswkmbdhv-.*", b"ACGTNTT" + b"N" *
 GOOD, REPLACED = b"ACGTN", b"URYSWKMBDHV-.*"
 
 
-def plain_reading(content: bytes) -> list[tuple[bytes, bytes]]:
-    """Headers and letters of FASTA, by the plainest code there is: lines, comments and white space taken out."""
-    found: list[tuple[bytes, bytes]] = []
-    for line in content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n"):
+def plain_reading(content: bytes) -> list[tuple[int, bytes, bytes]]:
+    """Line numbers, headers and letters of FASTA, by the plainest code there is: comments and white space taken out."""
+    found: list[tuple[int, bytes, bytes]] = []
+    lines = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
+    for number, line in enumerate(lines, start=1):
         if line.startswith(b">"):
-            found.append((line[1:], b""))
+            found.append((number, line[1:], b""))
         elif found and not line.startswith(b";"):
-            found[-1] = (found[-1][0], found[-1][1] + b"".join(line.split()))
+            found[-1] = (*found[-1][:2], found[-1][2] + b"".join(line.split()))
     return found
 
 
@@ -51,8 +52,10 @@ def check(content: bytes, folder: Path) -> None:
         return
     expected = plain_reading(content)
     assert len(items) == len(expected), (len(items), len(expected))
-    for item, (header, letters) in zip(items, expected, strict=True):
+    for item, (number, header, letters) in zip(items, expected, strict=True):
+        assert item.line == number
         if isinstance(item, Record):
+            assert item.id in (header.split()[0].decode(encoding, "replace") for encoding in ("utf-8", "latin-1"))
             assert item.sequence == letters.translate(LETTERS), (header, letters)
             assert sum(item.replaced.values()) == sum(letters.upper().count(letter) for letter in REPLACED)
             assert item.lowercase == sum(97 <= letter <= 122 for letter in letters)
