@@ -106,10 +106,16 @@ def _gpus() -> Iterator[Finding]:
     if not torch.cuda.is_available():
         yield _no_gpu()
         return
+    driver = (
+        _nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader").partition("\n")[0] or "of unknown version"
+    )
     for number in range(torch.cuda.device_count()):
         device = torch.device("cuda", number)
         major, minor = torch.cuda.get_device_capability(device)
-        words = f"{torch.cuda.get_device_name(device)}, capability {major}.{minor}, {size(free_memory(device))} free"
+        words = (
+            f"{torch.cuda.get_device_name(device)}, capability {major}.{minor}, {size(free_memory(device))} free, "
+            f"driver {driver}"
+        )
         if (major, minor) < (8, 0):
             yield Finding(f"gpu {number}", "note", words, "the fused kernels need 8.0 (Ampere); torch's are used here")
         else:
@@ -118,9 +124,7 @@ def _gpus() -> Iterator[Finding]:
 
 def _no_gpu() -> Finding:
     """Why there is no GPU: none at all, hidden, or not for this PyTorch."""
-    driver = shutil.which("nvidia-smi")
-    seen = subprocess.run([driver, "-L"], capture_output=True, text=True, check=False).stdout if driver else ""
-    if not seen.strip():
+    if not _nvidia_smi("-L"):
         return Finding("gpu", "note", "none; the CPU computes", "on a cluster, ask for one (Slurm: --gres=gpu:1)")
     if torch.version.cuda is None:
         fix = "install PyTorch with CUDA, as pytorch.org describes"
@@ -130,6 +134,14 @@ def _no_gpu() -> Finding:
         return Finding("gpu", "bad", f"hidden by CUDA_VISIBLE_DEVICES={visible!r}", "unset it, or ask Slurm for a GPU")
     fix = f"update the driver for CUDA {torch.version.cuda}, or install PyTorch for an older CUDA"
     return Finding("gpu", "bad", "nvidia-smi sees one, but PyTorch cannot use it", fix)
+
+
+def _nvidia_smi(*arguments: str) -> str:
+    """What NVIDIA's driver says; nothing where there is none."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _triton() -> Iterator[Finding]:

@@ -82,6 +82,21 @@ def test_triton_without_compiler_and_on_a_network_file_system(
     assert "TRITON_CACHE_DIR" in found["triton cache"]["fix"]
 
 
+def test_a_gpu_is_told_with_its_memory_and_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\nprintf '580.1\\n580.1\\n'\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for name, value in (("is_available", True), ("device_count", 1), ("get_device_name", "NVIDIA Test")):
+        monkeypatch.setattr(torch.cuda, name, lambda *device, value=value: value)
+    for capability, state in (((9, 0), "good"), ((7, 5), "note")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, value=capability: value)
+        monkeypatch.setattr(doctor, "free_memory", lambda device: 1 << 30)
+        (finding,) = doctor._gpus()
+        assert (finding.name, finding.state) == ("gpu 0", state)
+        assert finding.found == f"NVIDIA Test, capability {capability[0]}.{capability[1]}, 1.0 GiB free, driver 580.1"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_this_pytorch_cannot_use(genoconv: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = tmp_path / "nvidia-smi"

@@ -95,7 +95,10 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signal
     monkeypatch.setattr(Trainer, "advance", advance_and_signal)
 
 
-@pytest.mark.parametrize(("step", "number", "code"), [(2, signal.SIGTERM, 75), (7, signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("step", "number", "code"),
+    [(2, signal.SIGTERM, 75), (4, signal.SIGUSR1, 75), (5, signal.SIGUSR2, 75), (7, signal.SIGINT, 130)],
+)
 def test_a_stopped_run_goes_on_to_the_same_bits(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals, code: int
 ) -> None:
