@@ -101,7 +101,7 @@ def run(kills: int, work: Path) -> None:
     for _ in range(kills):
         log.unlink(missing_ok=True)
         child = embed(fasta, out)
-        time.sleep(letters.uniform(0, seconds))
+        time.sleep(letters.uniform(0, 0.5 * seconds))
         os.kill(child, signal.SIGKILL)
         killed = time.monotonic()
         os.waitpid(child, 0)
