@@ -1,8 +1,10 @@
 """Shards of a run, and what becomes of them: the same file as without shards, or an error that names what is wrong."""
 
 import io
+import os
 import random
 import resource
+import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from genoconv.merge import joined_provenance
+from genoconv.outputs.assembly import copy_matrices
 from genoconv.outputs.hdf5 import structure_checksum
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -251,6 +254,28 @@ def test_shards_whose_records_all_failed_make_an_empty_whole(
     assert "60 records failed" in merged.err
     assert contents(out) == contents(whole)
     assert genoconv("verify", out).code == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_merge_and_leaves_the_shards(
+    genoconv: Command, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    out = tmp_path / "out.h5"
+    shards = embed_shards(genoconv, fasta, out, 2)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def copy(*arguments: Any) -> None:
+        os.kill(os.getpid(), number)
+        copy_matrices(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("genoconv.merge.copy_matrices", copy)
+        ended = genoconv("merge", out, "--remove")
+    assert ended.code == code
+    assert f"interrupted by {number.name}" in ended.err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert genoconv("merge", out, "--remove").code == 3
+    assert not any(path.exists() for path in shards)
 
 
 def test_a_whole_file_is_no_shard(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
