@@ -1,4 +1,7 @@
-"""A real Slurm on this one machine, for the tests: munge, a controller and a node, stopped at the end by their ids."""
+"""A real Slurm on this one machine, for the tests: munge, a controller and a node, stopped at the end by their ids.
+
+The node claims more CPUs than there may be, and GPUs that are not there, so that any script can be run.
+"""
 
 import os
 import shutil
@@ -34,7 +37,9 @@ SelectTypeParameters=CR_Core
 ReturnToService=2
 MpiDefault=none
 KillWait=5
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=2000 State=UNKNOWN
+GresTypes=gpu
+SlurmdParameters=config_overrides
+NodeName={host} NodeAddr=127.0.0.1 CPUs=8 Gres=gpu:2 RealMemory=2000 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -63,9 +68,10 @@ def running(folder: Path) -> Iterator[None]:
         (folder / name).mkdir()
     ports = [_free_port(), _free_port()]
     text = CONFIGURATION.format(
-        host=socket.gethostname().split(".")[0], port=ports[0], node_port=ports[1], folder=folder, cpus=os.cpu_count()
+        host=socket.gethostname().split(".")[0], port=ports[0], node_port=ports[1], folder=folder
     )
     (folder / "slurm.conf").write_text(text)
+    (folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
     before = dict(os.environ)
     os.environ |= {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
     try:

@@ -1,5 +1,6 @@
 """`genoconv slurm`: the script it writes, and the script on a real Slurm, where tasks are killed or run out of time."""
 
+import os
 import random
 import subprocess
 import sys
@@ -151,10 +152,41 @@ def test_an_array_whose_tasks_are_killed_and_run_out_of_time_makes_the_whole(
     assert "interrupted by SIGUSR1" in logs[f"out.{job}_2.log"]
     assert all("going on" in logs[f"out.{job}_{task}.log"] for task in (1, 2))
     assert genoconv("embed", fasta, "-o", tmp_path / "whole.h5", *OPTIONS).code == 0
-    with h5py.File(tmp_path / "out.h5") as made, h5py.File(tmp_path / "whole.h5") as whole:
-        assert made["X"].shape[0] == RECORDS
-        assert np.array_equal(made["X"][:], whole["X"][:])
-        assert list(made["obs/_index"]) == list(whole["obs/_index"])
+    assert_same(tmp_path / "out.h5", tmp_path / "whole.h5")
+
+
+@pytest.mark.timeout(280)
+def test_the_script_in_the_readme_runs(
+    genoconv: Command, cluster: Path, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / "bin" / "genoconv"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m genoconv "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    assert genoconv(*readme_command(), "--submit").code == 0
+    wait_until(lambda: not queue(), 200)
+    logs = {path.name: path.read_text() for path in tmp_path.glob("genes.*.log")}
+    assert (tmp_path / "genes.h5").exists(), logs
+    assert len([name for name in logs if "_" in name]) == 8
+    assert genoconv("embed", fasta, "-o", tmp_path / "whole.h5").code == 0
+    assert_same(tmp_path / "genes.h5", tmp_path / "whole.h5")
+
+
+def assert_same(made: Path, whole: Path) -> None:
+    with h5py.File(made) as one, h5py.File(whole) as other:
+        assert one["X"].shape[0] == RECORDS
+        assert np.array_equal(one["X"][:], other["X"][:])
+        assert list(one["obs/_index"]) == list(other["obs/_index"])
+
+
+def readme_command() -> list[str]:
+    """The arguments of the command whose script the README shows, but for --submit."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    command = next(line for line in readme.splitlines() if line.startswith("genoconv slurm"))
+    return command.split("#")[0].replace("--submit", "").split()[1:]
 
 
 def queue() -> str:
@@ -172,8 +204,6 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
 def test_the_script_in_the_readme_is_the_one_that_is_written(
     genoconv: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    command = next(line for line in readme.splitlines() if line.startswith("genoconv slurm"))
     monkeypatch.chdir(tmp_path)
-    assert genoconv(*command.split("#")[0].replace("--submit", "").split()[1:]).code == 0
-    assert Path("genes.slurm.sh").read_text() in readme
+    assert genoconv(*readme_command()).code == 0
+    assert Path("genes.slurm.sh").read_text() in (ROOT / "README.md").read_text(encoding="utf-8")
