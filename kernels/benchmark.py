@@ -40,8 +40,8 @@ GPU_SHAPES = {
 }  # fmt: skip
 CPU_SHAPES = {1024: (4, 64), 16384: (1, 64), 131072: (1, 32), 1048576: (1, 4)}
 # Largest relative L2 error of the rows that are looked at, taken together, and of each by itself; of smooth filters
-# only of those that are first or last in batch and channels. A few bins make such a result, and where they happen to be small
-# in a signal, the rounding of all others counts for more (2.7e-3 seen in float16, of a row in between).
+# only of those that are first or last in batch and channels. A few bins make such a result, and where they happen to
+# be small in a signal, the rounding of all others counts for more (2.7e-3 seen in float16, of a row in between).
 BOUNDS = {torch.float16: 1e-3, torch.bfloat16: 2.5e-3, torch.float32: 1e-5, torch.float64: 1e-12}
 ROW_BOUNDS = BOUNDS | {torch.float16: 1.5e-3}
 # Rows that are looked at, at most, and rows of the batch among them.
