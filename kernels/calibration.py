@@ -7,7 +7,7 @@ import torch
 from genoconv.kernels import benchmark, triton_path
 from genoconv.kernels.benchmark import BenchmarkError
 from genoconv.kernels.fftconv import fftconv
-from genoconv.kernels.monarch.plan import BLOCKS, H200, ROWS, Plan, Rates
+from genoconv.kernels.monarch.plan import BLOCKS, H200, MOST_ROWS, ROWS, Plan, Rates
 
 Timer = Callable[[Plan, int, int], float]
 """Plan, samples and taps -> picoseconds a sample of gated convolutions that fill the GPU."""
@@ -19,6 +19,8 @@ _SAMPLES = 1 << 26
 _PROGRAMS_EACH = 2
 # Two outer transforms in one pass, by the product of the heights of their tiles.
 _PAIRS = {256: (16, 16), 512: (32, 16)}
+# Rows of whole signals by one program each.
+_RADIX = (4, MOST_ROWS)
 
 
 def measure(timed: Timer, *, device: str, multiprocessors: int) -> Rates:
@@ -42,14 +44,21 @@ def measure(timed: Timer, *, device: str, multiprocessors: int) -> Rates:
     inner[large] = timed(*_whole(Plan("passes", (16, *ROWS[1])))) - outer[16]
     middle = {t: timed(*_whole(Plan("passes", (64, t, *ROWS[0])))) - sums[64] for t in H200.middle}
     pair = {t: timed(*_whole(Plan("passes", (*_PAIRS[t], *ROWS[0])))) - inner[small] for t in H200.pair}
+    some, most = ({n1 * n2: timed(*_whole(Plan("signals", (rows, n1, n2)))) for n1, n2 in ROWS} for rows in _RADIX)
+    radix = {n: max(0.0, (most[n] - some[n]) / (_RADIX[1] - _RADIX[0])) for n in some}
+    signals = {n: some[n] - _RADIX[0] * radix[n] for n in some}
     chunks = Plan("passes", (16, *ROWS[0]), 1)
     before = timed(chunks, 2 * chunks.n, chunks.n) - sums[16]
     rates = Rates(
         device=device, direct=(few - _FEW * each_tap, each_tap), blocks=blocks,
         history={n: max(0.0, total - blocks[n]) for n, total in with_history.items()}, outer=outer, middle=middle,
-        pair=pair, inner=inner, before=max(0.0, before), launch=H200.launch, programs=_PROGRAMS_EACH * multiprocessors,
+        pair=pair, inner=inner, signals=signals, radix=radix,
+        before=max(0.0, before), launch=H200.launch, programs=_PROGRAMS_EACH * multiprocessors,
     )  # fmt: skip
-    found = (*rates.direct, *(number for table in (blocks, outer, middle, pair, inner) for number in table.values()))
+    found = (
+        *rates.direct,
+        *(number for table in (blocks, outer, middle, pair, inner, signals) for number in table.values()),
+    )
     if min(found) <= 0.0:
         raise BenchmarkError("the times of the kernels contradict each other")
     return rates

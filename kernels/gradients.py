@@ -50,7 +50,8 @@ class _Convolution(torch.autograd.Function):
         triton_path.convolve(u, spectrum, skip, in_gate, out_gate, out, check=check)
         context.plan = backward.choose(B, H, L, rates_for(u.device))
         context.check = check
-        kept = spectrum.plan == context.plan and spectrum.nbytes <= u.numel() * u.element_size()
+        shared = spectrum.plan is not None and spectrum.plan.shares_spectra(context.plan)
+        kept = shared and spectrum.nbytes <= u.numel() * u.element_size()
         context.save_for_backward(u, taps, skip, in_gate, out_gate, *_parts(spectrum if kept else None))
         return out
 

@@ -95,7 +95,7 @@ def _shared_memory(device: torch.device) -> int:
 def _longest(plan: Plan, kept: int, taps: int) -> int:
     """The longest signal that a plan with `kept` of `taps` taps serves, 0 for any."""
     limits = [kept] if kept < taps else []
-    if plan.method == "passes" and not plan.history:
+    if plan.method in ("passes", "signals") and not plan.history:
         limits.append(plan.n)
     if plan.method == "blocks" and kept > plan.n * plan.history:
         limits.append(plan.n * (plan.history + 1))

@@ -107,7 +107,7 @@ def _spectrum(taps: Tensor, plan: Plan, data: Tensor, scale: Tensor) -> None:
         # The part for the block d before: its own filter block, and the wrapped half of the previous filter block.
         z[:, 1:] = z[:, 1:] - 1j * z[:, :-1]
     most = torch.linalg.vector_norm(torch.view_as_real(z).flatten(1), float("inf"), dim=1)
-    gain = GAIN if plan.method == "passes" and data.dtype == torch.float16 else 1.0
+    gain = GAIN if plan.method in ("passes", "signals") and data.dtype == torch.float16 else 1.0
     if data.dtype == torch.float16:
         gain /= growth(plan)
     room = min(_ROOM / plan.n**0.5, _LARGEST_BIN)

@@ -14,6 +14,11 @@ from genoconv.kernels.monarch.finite_kernel import finite_kernel
 from genoconv.kernels.monarch.outer import Group, Source, Target, outer_of, portion
 from genoconv.kernels.monarch.passes_kernels import inner_kernel
 from genoconv.kernels.monarch.plan import PLANE_BYTES, Plan, tile
+from genoconv.kernels.monarch.signals_kernel import signals_kernel
+
+# Where a program does whole signals: programs on a multiprocessor, and columns that each transforms at a time (H200, ps
+# a sample of 4 x 64 x 64 and 6 x 64 x 64: 1,024 columns 6.4 and 7.2, 512 7.6 and 8.3; two programs 7.6 and 8.1).
+_SIGNAL_PROGRAMS, _SIGNAL_COLUMNS = 3, 1024
 
 
 class Operands:
@@ -77,6 +82,8 @@ def convolve(
         _direct(operands, taps, data, scale)
     elif plan.method == "blocks":
         _blocks(operands, plan, data, scale)
+    elif plan.method == "signals":
+        _signals(operands, plan, data, scale)
     else:
         _passes(operands, plan, data, scale)
     if beside:
@@ -136,11 +143,39 @@ def _block_options(n2: int, history: int) -> dict[str, int]:
     return options | ({"maxnreg": 168} if history == 0 and n2 > 16 else {})
 
 
+def _signals(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
+    B, H, _ = x.u.shape
+    device = x.u.device
+    rows, n1, n2 = plan.factors
+    programs = min(B * H, _SIGNAL_PROGRAMS * _multiprocessors(device))
+    planes = torch.empty(programs, 2, plan.n, dtype=torch.float16, device=device)
+    signals_kernel[(programs,)](
+        x.u, x.in_gate, x.out_gate, x.out, planes, data, scale, _skip(x, plan, scale),
+        tables.signal_coefficients(rows, (n1, n2), device),
+        tables.whole_dft_matrix(n1, device, left=True), tables.whole_dft_matrix(n2, device, left=False),
+        tables.signal_twiddle(rows, (n1, n2), device),
+        *x.strides("u", "in_gate", "out_gate", "out"),
+        B, x.length, B * H, 0,
+        N1=n1, N2=n2, J=rows, G=_SIGNAL_COLUMNS // n2, GAIN=GAIN, UNIT=x.unit, **x.gates, **x.skips,
+        num_warps=4, maxnreg=168,
+    )  # fmt: skip
+
+
+def _multiprocessors(device: torch.device) -> int:
+    """Of the GPU; without one, for the interpreter, 1."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
+def _skip(x: Operands, plan: Plan, scale: Tensor) -> Tensor:
+    """The skip term in the units of the spectrum, (H,) float32; anything if there is none."""
+    return x.skip / (scale * tables.growth(plan)) if x.skips["SKIP"] else scale
+
+
 def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     B, H, L = x.u.shape
     each = B * triton.cdiv(L, plan.n) * plan.n
     group = max(1, min(H, PLANE_BYTES // (each * 4)))
-    skip = x.skip / (scale * tables.growth(plan)) if x.skips["SKIP"] else scale
+    skip = _skip(x, plan, scale)
     planes = torch.empty(2, group * each, dtype=torch.float16, device=x.u.device)
     for first in range(0, H, group):
         _pass_through(x, plan, data, scale, skip, planes, first, min(group, H - first))

@@ -1,8 +1,9 @@
 """Lengths become plans: which kernels convolve a signal, and with which factors; pure Python, needs no GPU.
 
-Three methods, each best in its range:
+Four methods, each best in its range:
     direct   a banded Toeplitz matrix times the signal: short signals or short filters;
     blocks   blocks that fit on chip, two factors each, with the spectra of earlier blocks kept at hand;
+    signals  one outer factor and the rows in between, all by one program, whose planes fit into its part of the cache;
     passes   one or two outer factors over strided columns, and convolutions on chip of the rows in between.
 """
 
@@ -12,7 +13,7 @@ from functools import lru_cache
 from math import ceil, prod
 from typing import Literal
 
-Method = Literal["direct", "blocks", "passes"]
+Method = Literal["direct", "blocks", "signals", "passes"]
 
 # The two factors of a row of the planes.
 ROWS = ((64, 32), (64, 64))
@@ -24,6 +25,8 @@ LARGEST_SINGLE, LARGEST_OUTER = 128, 64
 # quarters are full, as one that is not full takes longer than its memory traffic (fitted to a half and a quarter).
 LARGEST_PAIR = (32, 16)
 _EMPTY = 0.7
+# Rows of a signal that one program does from end to end: all of a column are in registers, all planes in the cache.
+MOST_ROWS = 7
 LONGEST = LARGEST_OUTER**2 * 4096
 LONGEST_DIRECT = 2048
 # One block before: with more, float16 sums of spectra that cancel cost accuracy (1.4e-3 with three, smooth filters).
@@ -33,6 +36,8 @@ MOST_HISTORY = 1
 _RAGGED = {16: 2.1, 32: 1.8, 64: 1.6, 128: 1.6}
 _RAGGED_PAIR = 3.1
 _PACKED = 1.1
+# Picoseconds a sample that such rows cost more where one program does all (20,001 samples, 16,383).
+_RAGGED_SIGNALS = 1.6
 # Workspace for the planes of several passes, bytes: as many channels at a time as fit.
 PLANE_BYTES = 1 << 30
 # Rows of the smallest matrix that tensor cores take.
@@ -61,11 +66,16 @@ class Plan:
     @property
     def in_place(self) -> bool:
         """Whether results may be written over the signals: no program reads what another may have written by then."""
-        return self.method == "passes" or (self.method == "blocks" and not self.history)
+        return self.method in ("passes", "signals") or (self.method == "blocks" and not self.history)
+
+    def shares_spectra(self, other: "Plan") -> bool:
+        """Whether filters prepared for one plan are as the other's kernels read them."""
+        outer = ("signals", "passes")
+        return self == other or (self.factors == other.factors and self.method in outer and other.method in outer)
 
     def __str__(self) -> str:
-        name = " x ".join(map(str, self.factors))
-        return f"{name} + before" if self.history else name or "direct"
+        name = " x ".join(map(str, self.factors)) or self.method
+        return name + (" + before" if self.history else " at once" if self.method == "signals" else "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +91,8 @@ class Rates:
         middle: Forward and inverse pass over planes together, by height of the tile.
         pair: Forward and inverse pass of two outer transforms in one, by the product of the heights of their tiles.
         inner: Convolutions of the rows, by their length.
+        signals: Whole signals by one program each, by the length of their rows.
+        radix: The same, more for each of the rows.
         before: For reading the chunk before, in several passes (for the H200 an upper estimate, not measured).
         launch: Nanoseconds for each launch.
         programs: Programs it takes to fill the GPU.
@@ -94,6 +106,8 @@ class Rates:
     middle: dict[int, float]
     pair: dict[int, float]
     inner: dict[int, float]
+    signals: dict[int, float]
+    radix: dict[int, float]
     before: float
     launch: float
     programs: int
@@ -104,11 +118,13 @@ H200 = Rates(
     device="NVIDIA H200",
     direct=(2.3, 0.0038),
     blocks={1024: 3.65, 2048: 3.1, 4096: 4.1},
-    history={1024: 2.5, 2048: 1.85, 4096: 1.05},
+    history={1024: 2.5, 2048: 1.85, 4096: 0.9},
     outer={16: 4.3, 32: 4.9, 64: 5.3, 128: 6.7},
     middle={16: 4.6, 32: 5.4, 64: 6.0},
     pair={256: 6.4, 512: 8.6},
     inner={2048: 4.1, 4096: 4.0},
+    signals={2048: 5.7, 4096: 5.05},
+    radix={2048: 0.33, 4096: 0.38},
     before=2.0,
     launch=6000.0,
     programs=264,
@@ -157,6 +173,8 @@ def candidates(length: int, taps: int) -> Iterator[Plan]:
         if history <= MOST_HISTORY:
             yield Plan("blocks", factors, history)
     for inner in ROWS:
+        if 1 < ceil(length / prod(inner)) <= MOST_ROWS:
+            yield Plan("signals", (ceil(length / prod(inner)), *inner))
         for outer in _outer(ceil(length / prod(inner))):
             yield Plan("passes", (*outer, *inner))
         for rows in _chunks(ceil(length / prod(inner)), ceil(taps / prod(inner))):
@@ -201,6 +219,11 @@ def cost(plan: Plan, batch: int, channels: int, length: int, taps: int, rates: R
         each = rates.blocks[plan.n] + rates.history[plan.n] * plan.history
         return rows * blocks * plan.n * each / 1e3 / _share(rows * blocks, rates) + rates.launch
     row = prod(plan.factors[-2:])
+    if plan.method == "signals":
+        each = rates.signals[row] + rates.radix[row] * plan.factors[0] + (_RAGGED_SIGNALS if length % 8 else 0.0)
+        programs = rates.programs * 3 // 2
+        rounds = ceil(rows / programs) * programs if rows > programs else max(rows, rates.programs)
+        return rounds * plan.n * each / 1e3 + rates.launch
     outer, launches = _outer_cost(plan.factors[:-2], rates, ragged=length % 8 > 0)
     passes = outer + rates.inner[row]
     if plan.history:

@@ -21,6 +21,7 @@ DEVICE = torch.device("cuda" if GPU else "cpu")
 TOLERANCE = {torch.float16: 1e-3, torch.float32: 1e-3, torch.bfloat16: 2.5e-3 if GPU else 5e-3}
 
 DIRECT = Plan("direct")
+SIX, SIGNALS = Plan("signals", (3, 64, 32)), Plan("signals", (2, 64, 32))
 BLOCKS = [Plan("blocks", factors, history) for factors in ((64, 16), (64, 32), (64, 64)) for history in (0, 1)]
 CASES = [
     *[(DIRECT, *shape) for shape in ((1, 1, 1, 1), (2, 3, 7, 9), (3, 2, 300, 300), (70, 1, 129, 64), (1, 2, 1000, 65))],
@@ -39,6 +40,11 @@ CASES = [
     (Plan("passes", (2, 64, 32), 1), 2, 2, 3 * 4096 - 8, 4096),
     (Plan("passes", (3, 64, 32), 1), 2, 1, 6144 + 7, 6000),
     (Plan("passes", (17, 64, 32), 1), 1, 1, 2 * 34_816, 20_000),
+    (Plan("signals", (2, 64, 64)), 1, 1, 8192, 300),
+    (Plan("signals", (3, 64, 64)), 2, 2, 3 * 4096 - 7, 3 * 4096),
+    (Plan("signals", (4, 64, 32)), 3, 2, 8192, 8192),
+    (Plan("signals", (7, 64, 32)), 1, 3, 7 * 2048 - 1000, 20_000),
+    (Plan("signals", (5, 64, 32)), 1, 1, 5 * 2048 - 8, 3000),
     (DIRECT, 2, 2, 200, 200),
     (BLOCKS[0], 3, 2, 1000, 1000),
 ]
@@ -82,7 +88,7 @@ def relative_error(result: Tensor, expected: Tensor) -> float:
     ("plan", "B", "H", "L", "K"), [pytest.param(*c, id=f"{c[0]}-B{c[1]}-H{c[2]}-L{c[3]}-K{c[4]}") for c in CASES]
 )
 def test_every_plan_matches_the_reference(plan: Plan, B: int, H: int, L: int, K: int, dtype: torch.dtype) -> None:
-    if dtype == torch.bfloat16 and plan.method == "passes" and not GPU:
+    if dtype == torch.bfloat16 and plan.method in ("passes", "signals") and not GPU:
         B = H = 1
     case = operands(B, H, L, K, dtype)
     result = run(case, plan)
@@ -90,9 +96,9 @@ def test_every_plan_matches_the_reference(plan: Plan, B: int, H: int, L: int, K:
     assert relative_error(result, reference.fftconv(**case)) < TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("plan", [DIRECT, *BLOCKS[:3], Plan("passes", (2, 64, 32))], ids=str)
+@pytest.mark.parametrize("plan", [DIRECT, *BLOCKS[:3], Plan("passes", (2, 64, 32)), SIGNALS], ids=str)
 def test_float32_signals_if_asked_for(plan: Plan) -> None:
-    L = {"direct": 200, "blocks": 1000, "passes": 4000}[plan.method]
+    L = {"direct": 200, "blocks": 1000, "passes": 4000, "signals": 4000}[plan.method]
     case = operands(2, 1, L, L, torch.float32)
     result = run(case, plan)
     assert result.dtype == torch.float32
@@ -100,7 +106,7 @@ def test_float32_signals_if_asked_for(plan: Plan) -> None:
     assert relative_error(fftconv(**case), reference.fftconv(**case)) < 1e-5, "auto does not compute in half precision"
 
 
-@pytest.mark.parametrize("plan", [DIRECT, *BLOCKS[:2]], ids=str)
+@pytest.mark.parametrize("plan", [DIRECT, *BLOCKS[:2], SIGNALS], ids=str)
 @pytest.mark.parametrize("left_out", [("skip",), ("in_gate",), ("out_gate",), ("skip", "in_gate", "out_gate")])
 def test_every_operand_may_be_left_out(plan: Plan, left_out: tuple[str, ...]) -> None:
     case = {name: tensor for name, tensor in operands(2, 2, 1500, 1024).items() if name not in left_out}
@@ -109,10 +115,12 @@ def test_every_operand_may_be_left_out(plan: Plan, left_out: tuple[str, ...]) ->
     assert relative_error(run(case, plan), reference.fftconv(**case)) < TOLERANCE[torch.float16]
 
 
-@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[1], Plan("passes", (2, 64, 64))], ids=str)
+@pytest.mark.parametrize(
+    "plan", [DIRECT, BLOCKS[1], Plan("passes", (2, 64, 64)), Plan("signals", (2, 64, 64))], ids=str
+)
 def test_strided_operands(plan: Plan) -> None:
     """Views of one projection, as the model has them, and samples that do not lie side by side."""
-    L = 5000 if plan.method == "passes" else 2001
+    L = 5000 if plan.method in ("passes", "signals") else 2001
     case = operands(2, 1, L, 1024)
     expected = reference.fftconv(**case)
     names = ("u", "in_gate", "out_gate")
@@ -127,9 +135,9 @@ def test_strided_operands(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("target", ["u", "in_gate", "out_gate"])
-@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[1], BLOCKS[2], Plan("passes", (2, 64, 64))], ids=str)
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[1], BLOCKS[2], Plan("passes", (2, 64, 64)), SIGNALS], ids=str)
 def test_out_may_be_an_operand(target: str, plan: Plan) -> None:
-    case = operands(3, 1, 6000 if plan.method == "passes" else 2001, 1024)
+    case = operands(3, 1, {"passes": 6000, "signals": 4090}.get(plan.method, 2001), 1024)
     expected = reference.fftconv(**case)
     spectrum = triton_path.prepare(case["taps"], case["u"].shape[-1], plan=plan)
     result = fftconv(**{**case, "taps": spectrum}, out=case[target])
@@ -137,7 +145,7 @@ def test_out_may_be_an_operand(target: str, plan: Plan) -> None:
     assert relative_error(result, expected) < TOLERANCE[torch.float16]
 
 
-@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[0]], ids=str)
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[0], SIGNALS], ids=str)
 def test_impulse_gives_the_taps(plan: Plan) -> None:
     taps = operands(1, 2, 1000, 900)["taps"]
     u = torch.zeros(1, 2, 1000, dtype=torch.float16, device=DEVICE)
@@ -158,10 +166,10 @@ def test_the_future_does_not_leak_between_tiles(plan: Plan) -> None:
     assert not torch.allclose(before[..., 1024:], after[..., 1024:], atol=1.0)
 
 
-@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[0], BLOCKS[1], Plan("passes", (2, 64, 32))], ids=str)
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[0], BLOCKS[1], Plan("passes", (2, 64, 32)), SIGNALS], ids=str)
 def test_offsets_beyond_32_bits(plan: Plan) -> None:
     """Rows of the batch 2^31 samples apart: memory in between is never touched, and so never there on a CPU."""
-    L = {"direct": 200, "blocks": 1000, "passes": 4000}[plan.method]
+    L = {"direct": 200, "blocks": 1000, "passes": 4000, "signals": 4000}[plan.method]
     case = operands(2, 2, L, L if plan.history == 0 else 900)
     expected = reference.fftconv(**case)
     apart = torch.empty((1 << 31) + 4 * L, dtype=torch.float16, device=DEVICE).as_strided(
@@ -186,9 +194,9 @@ def test_more_than_two_billion_samples(B: int, H: int, L: int) -> None:
         assert relative_error(result[b : b + 1, at], expected) < TOLERANCE[torch.float16]
 
 
-@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[1], Plan("passes", (2, 64, 32))], ids=str)
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[1], Plan("passes", (2, 64, 32)), SIGNALS], ids=str)
 def test_linear_in_the_input(plan: Plan) -> None:
-    L = 3000 if plan.method == "passes" else 1500
+    L = 3000 if plan.method in ("passes", "signals") else 1500
     cases = [operands(1, 2, L, 1024), operands(1, 2, L, 1024)]
     cases[1]["u"] = cases[1]["u"].flip(-1)
     together = cases[0] | {"u": 2.0 * cases[0]["u"] - 0.5 * cases[1]["u"]}
@@ -213,6 +221,30 @@ def test_filters_as_the_model_makes_them(l_max: int, mean: float) -> None:
     assert relative_error(fftconv(**case, backend="triton"), expected) < 1.5 * TOLERANCE[torch.float16]
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_planes_of_one_signal_do_not_reach_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One program does all, in the same room; a signal with a value that is not finite leaves it full of those."""
+    from genoconv.kernels.monarch import launch
+
+    monkeypatch.setattr(launch, "_SIGNAL_PROGRAMS", 1)
+    monkeypatch.setattr(launch, "_multiprocessors", lambda device: 1)
+    case = operands(2, 2, 3000, 3000)
+    case["u"][0, 0, 2999] = float("inf")
+    spectrum = triton_path.prepare(case["taps"], 3000, plan=SIGNALS)
+    result = fftconv(**{**case, "taps": spectrum}, check=False)
+    assert not result[0, 0].isfinite().all()
+    expected = reference.fftconv(**case)
+    for b, h in ((1, 0), (0, 1), (1, 1)):
+        assert relative_error(result[b, h], expected[b, h]) < TOLERANCE[torch.float16]
+
+
+def test_signals_take_the_spectra_of_passes() -> None:
+    case = operands(1, 2, 6000, 6000)
+    made = {plan: triton_path.prepare(case["taps"], 6000, plan=plan) for plan in (SIX, Plan("passes", SIX.factors))}
+    data = [spectrum.data for spectrum in made.values()]
+    assert torch.equal(*data)
+
+
 def test_rows_share_the_filter_and_nothing_else() -> None:
     case = operands(5, 2, 900, 900)
     together = run(case, BLOCKS[0])
@@ -221,7 +253,7 @@ def test_rows_share_the_filter_and_nothing_else() -> None:
         assert torch.equal(run(alone, BLOCKS[0])[0], together[row])
 
 
-@pytest.mark.parametrize("plan", [BLOCKS[4], Plan("passes", (2, 64, 64))], ids=str)
+@pytest.mark.parametrize("plan", [BLOCKS[4], Plan("passes", (2, 64, 64)), Plan("signals", (2, 64, 64))], ids=str)
 def test_large_means_stay_finite_and_accurate(plan: Plan) -> None:
     case = operands(1, 1, plan.n - 3, plan.n, mean=2.0)
     case["taps"] = case["taps"].abs() * 0.1
@@ -230,10 +262,10 @@ def test_large_means_stay_finite_and_accurate(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[2], BLOCKS[3], Plan("passes", (2, 64, 32))], ids=str)
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[2], BLOCKS[3], Plan("passes", (2, 64, 32)), SIGNALS], ids=str)
 def test_repeats_stay_finite_and_accurate(plan: Plan, dtype: torch.dtype) -> None:
     """As a trained model meets them: the same bases again and again, a quiet filter and a loud skip term."""
-    L = {"direct": 300, "blocks": 2048 * (plan.history + 1), "passes": 4096}[plan.method]
+    L = {"direct": 300, "blocks": 2048 * (plan.history + 1)}.get(plan.method, 4096)
     case = operands(1, 2, L, min(L, 2048), dtype, mean=8.0)
     repeat = {name: case[name][..., :16].repeat(1, 1, -(-L // 16))[..., :L].contiguous() for name in ("u", "in_gate")}
     case.update(repeat, skip=torch.tensor([3.0, -6.0], device=DEVICE), taps=0.1 * case["taps"])
@@ -243,9 +275,9 @@ def test_repeats_stay_finite_and_accurate(plan: Plan, dtype: torch.dtype) -> Non
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy, in the interpreter
-@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[0], Plan("passes", (9, 64, 32))], ids=str)
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[0], Plan("passes", (9, 64, 32)), SIGNALS], ids=str)
 def test_overflow_names_the_channels(plan: Plan) -> None:
-    case = operands(1, 2, 18_000 if plan.method == "passes" else 800, 64)
+    case = operands(1, 2, {"passes": 18_000, "signals": 4000}.get(plan.method, 800), 64)
     case["u"][:, 1, 200] = float("inf")
     spectrum = triton_path.prepare(case["taps"], case["u"].shape[-1], plan=plan)
     with pytest.raises(ConvolutionOverflowError, match="channel 1") as caught:
@@ -316,6 +348,7 @@ def test_frequency_sparse_into_an_operand_and_strided(target: str) -> None:
         (BLOCKS[1], 5000, 1024, 0),
         (BLOCKS[1], 2000, 1500, 2048),
         (Plan("passes", (3, 64, 64)), 10_000, 100, 12_288),
+        (Plan("signals", (3, 64, 64)), 10_000, 100, 12_288),
     ],
     ids=str,
 )

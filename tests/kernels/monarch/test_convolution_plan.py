@@ -2,7 +2,7 @@
 
 import pytest
 
-from genoconv.kernels.monarch.plan import LONGEST, Plan, candidates, choose, cost, paired, tile
+from genoconv.kernels.monarch.plan import H200, LONGEST, ROWS, Plan, candidates, choose, cost, paired, tile
 
 LENGTHS = [1, 2, 63, 64, 100, 127, 1000, 1024, 1025, 4097, 8191, 12_289, 160_000, 262_144, 262_145, 450_000, 1_000_000,
            1_000_002, 1_048_577, 2_097_152, 4_194_304, 8_388_608, LONGEST]  # fmt: skip
@@ -17,6 +17,8 @@ def test_every_length_has_plans_that_hold_it(length: int, taps: int) -> None:
         if plan.method == "passes" and plan.history:
             assert min(taps, length) <= plan.n < length
             assert -(-length // plan.n) * plan.n <= length * 9 // 8 + 4096
+        elif plan.method == "signals":
+            assert length <= plan.n < length + max(ROWS[1][0] * ROWS[1][1], 1)
         elif plan.method == "passes":
             assert plan.n >= length
             assert (
@@ -42,6 +44,7 @@ def test_short_filters_are_convolved_directly_and_long_ones_are_not() -> None:
     assert choose(64, 768, 256, 256).method == "direct"
     assert choose(64, 256, 100_000, 64).method == "direct"
     assert choose(64, 768, 4096, 4096).method == "blocks"
+    assert choose(16, 768, 16_384, 16_384).method == "signals"
     assert choose(1, 256, 1_000_000, 4096).method == "blocks"
     assert choose(1, 256, 1_000_000, 1_000_000).method == "passes"
 
@@ -54,6 +57,28 @@ def test_long_signals_with_shorter_filters_come_in_chunks() -> None:
 def test_two_outer_transforms_in_one_pass_only_for_rows_at_even_places() -> None:
     assert paired(*choose(8, 16, 1_000_000, 1_000_000).factors[:2])
     assert not paired(*choose(8, 16, 1_000_002, 1_000_002).factors[:2])
+
+
+def test_a_signal_of_its_own_for_each_program_takes_many_signals() -> None:
+    """Three programs on each multiprocessor: one signal more than they are is one round more."""
+    plan = Plan("signals", (4, 64, 64))
+    slots = H200.programs * 3 // 2
+    one, two, half = (cost(plan, 1, signals, plan.n, plan.n) for signals in (slots, slots + 1, slots // 4))
+    assert two == pytest.approx(2.0 * one, rel=0.1)
+    assert half > 0.5 * one
+
+
+def test_more_rows_cost_more() -> None:
+    few, many = (Plan("signals", (rows, 64, 32)) for rows in (3, 6))
+    assert cost(many, 16, 768, many.n, many.n) > 2.1 * cost(few, 16, 768, few.n, few.n)
+
+
+def test_plans_of_the_same_factors_share_spectra() -> None:
+    at_once, passes = Plan("signals", (4, 64, 64)), Plan("passes", (4, 64, 64))
+    assert at_once.shares_spectra(passes)
+    assert passes.shares_spectra(at_once)
+    assert not at_once.shares_spectra(Plan("passes", (8, 64, 32)))
+    assert not Plan("blocks", (64, 64)).shares_spectra(Plan("blocks", (64, 64), 1))
 
 
 def test_cost_grows_with_the_work() -> None:
@@ -70,4 +95,5 @@ def test_tile_holds_its_rows(n: int, expected: int) -> None:
 def test_plans_read_well() -> None:
     assert str(Plan("direct")) == "direct"
     assert str(Plan("blocks", (64, 32), 1)) == "64 x 32 + before"
+    assert str(Plan("signals", (4, 64, 64))) == "4 x 64 x 64 at once"
     assert str(Plan("passes", (16, 16, 64, 64))) == "16 x 16 x 64 x 64"

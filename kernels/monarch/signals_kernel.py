@@ -1,0 +1,166 @@
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call, assignment, misc"
+# ruff: noqa: RUF005 (Triton knows no starred expressions)
+"""Signals of a few rows, each done by one program from end to end: its planes never leave the cache.
+
+A signal is a matrix [J, M] of J rows, and each row a matrix [N1, N2], so that columns are m = m1 N2 + m2. The twiddle
+after the outer transform has a part for each m1, which the coefficients of that transform carry, and one for each m2,
+which the twiddle of the rows carries: neither costs anything. As J is small, the outer transform is plain arithmetic on
+registers, without a barrier.
+
+Strides and lengths of signals are given in units of UNIT samples, as in passes_kernels.py.
+"""
+
+import triton
+import triton.language as tl
+
+from genoconv.kernels.monarch.pieces import (
+    gated,
+    load_spectrum,
+    multiply,
+    multiply_conjugate,
+    stack,
+    whole_left_product,
+    whole_right_product,
+)
+
+
+@triton.jit
+def _forward(
+    p_u, p_in, real, outer_ptr, samples,
+    N1: tl.constexpr, N2: tl.constexpr, J: tl.constexpr, G: tl.constexpr, IN_GATED: tl.constexpr,
+):  # fmt: skip
+    """One signal into planes, columns of G m1 at a time. Coefficients (J, J, 2, N1) are of row j, row n, part, m1."""
+    P: tl.constexpr = N1 * N2
+    o_g = tl.arange(0, G)[:, None]
+    o_c = o_g * N2 + tl.arange(0, N2)[None, :]
+    for step in tl.range(0, N1 // G, num_stages=1):
+        o_t = step * (G * N2) + o_c
+        xs = ()
+        for n in tl.static_range(J):
+            o_x = n * P + o_t
+            u = tl.load(p_u + o_x, mask=o_x < samples, other=0.0, eviction_policy="evict_first")
+            gate = tl.load(p_in + o_x, mask=o_x < samples, other=0.0, eviction_policy="evict_first") if IN_GATED else u
+            xs = xs + (gated(u, gate, IN_GATED).to(tl.float32),)
+        p_a = outer_ptr + step * G + o_g
+        for j in tl.static_range(J):
+            zr = tl.load(p_a + 2 * j * J * N1) * xs[0]
+            zi = tl.load(p_a + (2 * j * J + 1) * N1) * xs[0]
+            for n in tl.static_range(1, J):
+                zr += tl.load(p_a + 2 * (j * J + n) * N1) * xs[n]
+                zi += tl.load(p_a + (2 * (j * J + n) + 1) * N1) * xs[n]
+            tl.store(real + j * P + o_t, zr.to(tl.float16))
+            tl.store(real + (J + j) * P + o_t, zi.to(tl.float16))
+
+
+@triton.jit
+def _rows(
+    real, p_k, skip, left, right, twiddle_ptr, ZERO,
+    N1: tl.constexpr, N2: tl.constexpr, J: tl.constexpr, GAIN: tl.constexpr, SKIP: tl.constexpr,
+):  # fmt: skip
+    """All rows of the planes of a signal, in place: convolved each with its part of the spectrum (see inner_kernel).
+
+    Each row has a twiddle of its own, read twice, for registers buy more when they hold a third program: the second
+    time from an address to which j * ZERO is added (ZERO is 0, but the compiler does not know).
+    """
+    P: tl.constexpr = N1 * N2
+    o_1 = tl.arange(0, N1)
+    o_2 = tl.arange(0, N2)
+    o_11 = tl.arange(0, 2 * N1)
+    o_p = o_1[:, None] * N2 + o_2[None, :]
+    o_x = (o_11[:, None] // N1) * (J * P) + (o_11[:, None] % N1) * N2 + o_2[None, :]
+    next_x = tl.load(real + o_x)
+    for j in tl.range(0, J, num_stages=1):
+        p_z = real + j * P
+        p_t = twiddle_ptr + j * (2 * P)
+        kr, ki = load_spectrum(p_k + j * (2 * P), N1, N2)
+        tr, ti = load_spectrum(p_t, N1, N2)
+        ar, ai = whole_left_product(left, next_x, N1, N2)
+        next_x = tl.load(real + tl.minimum(j + 1, J - 1) * P + o_x)
+        br, bi = multiply(ar, ai, tr, ti)
+        ur, ui = whole_right_product(br, bi, right, N1, N2)
+        kr = kr.to(tl.float32) * (1.0 / GAIN)
+        ki = ki.to(tl.float32) * (-1.0 / GAIN)
+        if SKIP:
+            kr += skip
+        # From here on conjugates.
+        dr, di = multiply_conjugate(kr, ki, ur, ui)
+        er, ei = whole_right_product(dr, di, right, N1, N2)
+        tr, ti = load_spectrum(p_t + (j + 1) * ZERO, N1, N2)
+        gr, gi = multiply(er, ei, tr, ti)
+        zr, zi = whole_left_product(left, stack(gr, gi, N1, N2), N1, N2)
+        tl.store(p_z + o_p, zr.to(tl.float16))
+        tl.store(p_z + J * P + o_p, -zi.to(tl.float16))
+
+
+@triton.jit
+def _inverse(
+    real, p_out, p_y, outer_ptr, scale, samples,
+    N1: tl.constexpr, N2: tl.constexpr, J: tl.constexpr, G: tl.constexpr, OUT_GATED: tl.constexpr,
+):  # fmt: skip
+    """Planes into one signal: the inverse of _forward, of which only the real part is wanted."""
+    P: tl.constexpr = N1 * N2
+    o_g = tl.arange(0, G)[:, None]
+    o_c = o_g * N2 + tl.arange(0, N2)[None, :]
+    for step in tl.range(0, N1 // G, num_stages=1):
+        o_t = step * (G * N2) + o_c
+        gates = ()
+        if OUT_GATED:
+            for n in tl.static_range(J):
+                m_y = n * P + o_t < samples
+                gate = tl.load(p_out + n * P + o_t, mask=m_y, other=0.0, eviction_policy="evict_first")
+                gates = gates + (gate.to(tl.float32),)
+        zs = ()
+        for j in tl.static_range(2 * J):
+            zs = zs + (tl.load(real + j * P + o_t).to(tl.float32),)
+        p_a = outer_ptr + step * G + o_g
+        for n in tl.static_range(J):
+            y = tl.load(p_a + 2 * n * N1) * zs[0]
+            y += tl.load(p_a + (2 * n + 1) * N1) * zs[J]
+            for j in tl.static_range(1, J):
+                y += tl.load(p_a + 2 * (j * J + n) * N1) * zs[j]
+                y += tl.load(p_a + (2 * (j * J + n) + 1) * N1) * zs[J + j]
+            y *= scale
+            if OUT_GATED:
+                y *= gates[n]
+            m_y = n * P + o_t < samples
+            tl.store(p_y + n * P + o_t, y.to(p_y.dtype.element_ty), mask=m_y, eviction_policy="evict_first")
+
+
+@triton.jit(do_not_specialize=["TOTAL"], do_not_specialize_on_alignment=["B"])
+def signals_kernel(
+    u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, planes_ptr, spectrum_ptr, scale_ptr, skip_ptr,
+    outer_ptr, left_ptr, right_ptr, twiddle_ptr,
+    u_b, u_h, i_b, i_h, o_b, o_h, y_b, y_h,
+    B, L, TOTAL, ZERO,
+    N1: tl.constexpr, N2: tl.constexpr, J: tl.constexpr, G: tl.constexpr, GAIN: tl.constexpr, UNIT: tl.constexpr,
+    IN_GATED: tl.constexpr, OUT_GATED: tl.constexpr, SKIP: tl.constexpr,
+):  # fmt: skip
+    """All TOTAL signals, the B rows of the batch of each channel in a row; a program takes every so many-th of them.
+
+    planes_ptr holds room for the planes of one signal, (2, J N1 N2) float16, for each program.
+    """
+    i_p = tl.program_id(0)
+    o_11 = tl.arange(0, 2 * N1)
+    left = tl.load(left_ptr + o_11[:, None] * (2 * N1) + o_11[None, :])
+    if N1 == N2:
+        right = tl.trans(left)
+    else:
+        o_22 = tl.arange(0, 2 * N2)
+        right = tl.load(right_ptr + o_22[:, None] * (2 * N2) + o_22[None, :])
+    real = planes_ptr + i_p.to(tl.int64) * (2 * J * N1 * N2)
+    samples = L * UNIT
+    for signal in tl.range(i_p, TOTAL, tl.num_programs(0), num_stages=1):
+        b = (signal % B).to(tl.int64)
+        h = (signal // B).to(tl.int64)
+        p_u = u_ptr + (b * u_b + h * u_h) * UNIT
+        p_in = in_gate_ptr + (b * i_b + h * i_h) * UNIT
+        _forward(p_u, p_in, real, outer_ptr, samples, N1, N2, J, G, IN_GATED)
+        tl.debug_barrier()
+        skip = tl.load(skip_ptr + h) if SKIP else 0.0
+        p_k = spectrum_ptr + h * (2 * J * N1 * N2)
+        _rows(real, p_k, skip, left, right, twiddle_ptr, ZERO, N1, N2, J, GAIN, SKIP)
+        tl.debug_barrier()
+        p_y = y_ptr + (b * y_b + h * y_h) * UNIT
+        p_out = out_gate_ptr + (b * o_b + h * o_h) * UNIT
+        _inverse(real, p_out, p_y, outer_ptr, tl.load(scale_ptr + h), samples, N1, N2, J, G, OUT_GATED)
+        tl.debug_barrier()
