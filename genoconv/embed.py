@@ -26,9 +26,10 @@ from genoconv.outputs.parts import Parts, parts_path
 from genoconv.outputs.pooling import SITE
 from genoconv.outputs.tokens import token_layout
 from genoconv.runs.assembly import assemble
-from genoconv.runs.compute import Done, failed_fast, make_engine, no_memory, no_site, work
+from genoconv.runs.compute import AHEAD, Done, failed_fast, no_memory, no_site, work
 from genoconv.runs.deviation import deviation
 from genoconv.runs.devices import choose_devices, use_threads
+from genoconv.runs.engines import make_engine
 from genoconv.runs.job import EmbedSettings, Failure, Job, Summary, wanted_regions
 from genoconv.runs.memory import SLACK, fits, unit_budget
 from genoconv.runs.provenance import computes, description, differences
@@ -244,7 +245,8 @@ def computed(job: Job, parts: Parts, wanted: Array) -> Generator[Done]:
         interval, tokens = job.settings.commit_every, job.settings.tokens
         writer = parts.writer(0, about=computes(job.engine), interval=interval, tokens=tokens)
         both = SITE in job.settings.poolings
-        return work(job.engine, batches(units(job, wanted), job.devices[0], both_strands=both), writer)
+        coming = batches(units(job, wanted), job.devices[0], both_strands=both)
+        return work(job.engine, coming, writer, ahead=AHEAD)
     team, job.team = job.team or Team(job.devices, job.settings, job.source.path), None
     errand = Errand(int(job.lengths.max(initial=1)), parts.folder, job.engine.precision)
     return work_on_all(team, errand, units(job, wanted))

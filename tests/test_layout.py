@@ -19,7 +19,7 @@ ALLOWED = {
     "kernels": {"kernels"},
     "inputs": {"errors", "inputs"},
     "model": {"errors", "model", "kernels"},
-    "outputs": {"errors", "outputs"},
+    "outputs": {"errors", "outputs", "kernels"},
     "runs": {"errors", "runs", "inputs", "model", "outputs", "kernels"},
     "training": {"errors", "training", "inputs", "model", "kernels", "runs"},
     "evaluation": {"errors", "evaluation", "inputs", "model", "outputs", "training"},

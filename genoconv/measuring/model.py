@@ -21,8 +21,8 @@ from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.inference import Precision, hidden_states
 from genoconv.model.pretrained import load_model
 from genoconv.model.spectra import filter_bank
-from genoconv.runs.compute import prepare_for
 from genoconv.runs.devices import free_unused, is_out_of_memory, usable_cores, use_threads
+from genoconv.runs.engines import prepare_for
 from genoconv.runs.estimate import expected_memory
 from genoconv.runs.job import EmbedSettings, Engine
 

@@ -167,7 +167,9 @@ class Recording:
                 graph.replay()
                 left -= 1
                 self.busy = left > 0
-                yield states._replace(hidden=states.hidden.clone())
+                yield states._replace(
+                    hidden=states.hidden.clone(), bad=None if states.bad is None else states.bad.clone()
+                )
         finally:
             if left:
                 self.busy = False

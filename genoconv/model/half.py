@@ -131,7 +131,12 @@ def fixed_bytes(config: HyenaConfig, bases: int, longest: int, kept: Kept = ALL,
 
 
 def half_states(
-    model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept, overflowed: set[int] | None = None
+    model: HyenaDNA,
+    ids: Tensor,
+    wanted: set[int],
+    kept: Kept,
+    overflowed: set[int] | None = None,
+    unchecked: list[Tensor] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """As `genoconv.model.inference.hidden_states`, for layers (from 0) in a set.
 
@@ -145,7 +150,9 @@ def half_states(
             found = next(states, None)
         if found is None:
             return
-        if found.bad is not None and found.bad.any():
+        if found.bad is not None and unchecked is not None:
+            unchecked.append(found.bad)
+        elif found.bad is not None and found.bad.any():
             if overflowed is None:
                 raise HalfPrecisionOverflowError(_overflowing(model, ids, kept))
             overflowed |= _not_finite(found.hidden)

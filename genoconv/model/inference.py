@@ -54,6 +54,7 @@ def hidden_states(
     frequencies: float = 1.0,
     precision: Precision = "high",
     overflowed: set[int] | None = None,
+    unchecked: list[Tensor] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Computes hidden states, and no block beyond the last one that is asked for.
 
@@ -71,6 +72,8 @@ def hidden_states(
             products with weights are bfloat16 (`genoconv.model.products`), with float32 sums; all else is float32.
         overflowed: Takes the rows whose numbers half precision does not hold, and perhaps neighbours of them, instead
             of an error; their states mean nothing, those of the other rows are as ever.
+        unchecked: Takes integers (n,) of the device, instead of a look at them, which waits for it: where some of them
+            are not 0 before the next states of this model are asked for, half precision does not hold the numbers.
 
     Yields:
         Layer (from 0) and its states (B, L, d), each layer once, in ascending order. The states are overwritten when
@@ -92,7 +95,7 @@ def hidden_states(
     if model.embedding.weight.dtype not in (torch.float32, torch.float64):
         raise ModelError("a model computes in float32: half precision loses the filters' positions")
     if precision == "half" and by_kernels(ids.device):
-        return half_states(model, ids, wanted, kept, overflowed)
+        return half_states(model, ids, wanted, kept, overflowed, unchecked)
     return _hidden_states(model, ids.long(), wanted, kept, half=precision == "half")
 
 

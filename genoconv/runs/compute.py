@@ -1,22 +1,19 @@
 """Batches of records -> hidden states -> pooled rows -> parts, on one device."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from genoconv.errors import EnvironmentProblem, OutputError, UsageError
+from genoconv.errors import EnvironmentProblem, OutputError
 from genoconv.kernels.fftconv import ConvolutionOverflowError
-from genoconv.model import half
-from genoconv.model.config import HyenaConfig
 from genoconv.model.half import HalfPrecisionOverflowError
-from genoconv.model.inference import Precision, hidden_states, layer_indices
-from genoconv.model.pretrained import load_model
+from genoconv.model.inference import hidden_states
 from genoconv.model.spectra import filter_bank
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.part_files import Key, PartWriter
@@ -26,8 +23,11 @@ from genoconv.outputs.token_layout import CHECKED_ROWS
 from genoconv.outputs.values import to_stored
 from genoconv.runs.devices import free_unused, is_out_of_memory
 from genoconv.runs.job import EmbedSettings, Engine, Failure
-from genoconv.runs.memory import batch_budget, memory_limit, recordings_budget, spectra_budget
-from genoconv.runs.transfers import STORED, Batch, to_host
+from genoconv.runs.launches import in_turn
+from genoconv.runs.transfers import STORED, Arriving, Batch, send, to_host
+
+AHEAD = 4
+"""Batches that a GPU is given beside the one it computes: of small ones, launching takes as long as computing."""
 
 
 class Taker(Protocol):
@@ -55,62 +55,28 @@ class Done:
     failures: list[Failure] = field(default_factory=list)
 
 
-def make_engine(settings: EmbedSettings, path: Path, device: torch.device, longest: int) -> Engine:
-    """Load a model onto a device, and see how much it can compute at once there.
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """The pooled rows (B, d) of a batch on their way to the host, of some poolings and layers; then what overflowed."""
 
-    Args:
-        settings: What is asked for.
-        path: Folder or file of the model.
-        device: Where to compute.
-        longest: Bases of the longest record.
+    keys: Sequence[Key]
+    arriving: Arriving
 
-    Raises:
-        ModelError: The model cannot be loaded.
-        UsageError: A layer that the model does not have, or half precision where it is not possible.
-    """
-    model = load_model(path, device=device)
-    layers = layer_indices(model.config, settings.layers)
-    engine = Engine(settings, model, device, "high", layers, memory=0, batch_bases=1)
-    prepare_for(engine, longest)
-    return engine
+    def rows(self) -> dict[Key, Array] | None:
+        """Waits for them; None if half precision does not hold the numbers."""
+        arrived = self.arriving.wait()
+        unchecked = arrived[len(self.keys) :]
+        return None if any(bad.any() for bad in unchecked) else dict(zip(self.keys, arrived, strict=False))
 
 
-def prepare_for(engine: Engine, longest: int, precision: str | None = None) -> None:
-    """Decide how to compute, and how much at once, for records of up to `longest` bases and the memory free now.
-
-    Args:
-        engine: What is prepared.
-        longest: Bases of the longest record.
-        precision: How, if others have decided; None: by the settings.
-
-    Raises:
-        UsageError: Half precision is asked for, and not possible.
-    """
-    settings, config = engine.settings, engine.model.config
-    engine.precision = choose_precision(precision or settings.precision, config, engine.device, longest)
-    engine.memory = memory_limit(engine.device, settings.max_memory)
-    engine.batch_bases = settings.batch_bases or batch_budget(engine.demand, longest, engine.memory)
-    batch, bank = (engine.demand, engine.batch_bases, longest, engine.memory), filter_bank(engine.model)
-    bank.graphs.budget = recordings_budget(*batch)
-    bank.budget = spectra_budget(*batch) - bank.graphs.budget
-
-
-def choose_precision(asked: str, config: HyenaConfig, device: torch.device, longest: int) -> Precision:
-    """How to compute: `high` or `half`, as asked; `auto` is half on a GPU, where that is possible.
-
-    Raises:
-        UsageError: Half precision is asked for, and not possible.
-    """
-    if asked == "high":
-        return "high"
-    why = half.obstacle(config, device, longest)
-    if asked == "half" and why:
-        raise UsageError(f"--precision half {why}", fix="use --precision high, or auto")
-    return "high" if why or (asked == "auto" and device.type != "cuda") else "half"
-
-
-def work(engine: Engine, batches: Iterable[Batch], parts: PartWriter) -> Generator[Done]:
+def work(engine: Engine, batches: Iterable[Batch], parts: PartWriter, *, ahead: int = 0) -> Generator[Done]:
     """Compute batches, one after the other, and commit what is done from time to time and at the end, however it ends.
+
+    Args:
+        engine: What computes.
+        batches: What is computed.
+        parts: Where the rows go.
+        ahead: Batches that a GPU may be given before it has done one.
 
     Yields:
         What became of each batch, which is committed by then or will be soon.
@@ -119,11 +85,12 @@ def work(engine: Engine, batches: Iterable[Batch], parts: PartWriter) -> Generat
         GenoconvError: A record failed under `fail_fast`; the disk refuses; what else stops the run.
     """
     seconds_per_base = 0.0
+    ahead = ahead if ahead and runs_ahead(engine) else 0
     try:
-        for batch in batches:
+        for batch, launched in in_turn(batches, partial(launch, engine) if ahead else _nothing, ahead=ahead):
             parts.commit_if_due(following=batch.bases * seconds_per_base)
             start = time.monotonic()
-            failures = embed_batch(engine, batch, parts)
+            failures = finish(engine, batch, launched, parts)
             seconds_per_base = (time.monotonic() - start) / max(batch.bases, 1)
             if failures and engine.settings.fail_fast:
                 raise failed_fast(failures[0])
@@ -135,6 +102,44 @@ def work(engine: Engine, batches: Iterable[Batch], parts: PartWriter) -> Generat
     finally:
         with closing(parts):
             parts.commit()
+
+
+def runs_ahead(engine: Engine) -> bool:
+    """Whether batches can be launched before the results of those before are there: by the kernels, for pooled rows."""
+    return engine.device.type == "cuda" and engine.demand.by_kernels and not engine.settings.tokens
+
+
+def launch(engine: Engine, batch: Batch) -> Launched | None:
+    """Have a GPU compute a batch, and send off its pooled rows; waits for nothing.
+
+    A stream keeps the order of batches: one that is launched takes no memory that those before it still need.
+
+    Returns:
+        What is on its way; None for a batch that has to be computed in its turn, as it is too large or memory does not do,
+        or whatever else went wrong, which is then met once more.
+    """
+    if batch.ids.numel() > engine.batch_bases and len(batch.records) > 1:
+        return None
+    unchecked = list[torch.Tensor]()
+    try:
+        pooled = pooled_rows(engine, batch, unchecked=unchecked)
+        return Launched(tuple(pooled), send(*pooled.values(), *unchecked))
+    except (RuntimeError, MemoryError, ArithmeticError):
+        return None
+
+
+def _nothing(batch: Batch) -> None:
+    """Launches nothing."""
+
+
+def finish(engine: Engine, batch: Batch, launched: Launched | None, parts: PartWriter) -> list[Failure]:
+    """Wait for a batch and hand its rows to the parts; embed it now if it was not launched, or overflowed.
+
+    Returns:
+        The records that could not be computed.
+    """
+    rows = None if launched is None else launched.rows()
+    return embed_batch(engine, batch, parts) if rows is None else hand_over(engine, batch, rows, parts)
 
 
 def embed_batch(engine: Engine, batch: Batch, parts: PartWriter) -> list[Failure]:
@@ -202,22 +207,73 @@ def compute_batch(engine: Engine, batch: Batch, parts: Taker, overflowed: set[in
     Raises:
         HalfPrecisionOverflowError: Half precision does not hold the numbers, and nobody takes the places.
     """
+    failures = dict[int, Failure]()
+
+    def take_bases(hidden: torch.Tensor) -> None:
+        failures.update(add_tokens(engine, batch, hidden, parts, overflowed or set()))
+
+    pooled = pooled_rows(engine, batch, overflowed, first=take_bases if engine.settings.tokens else None)
+    return hand_over(engine, batch, on_host(pooled), parts, left_out=overflowed or set(), failures=failures)
+
+
+def pooled_rows(
+    engine: Engine,
+    batch: Batch,
+    overflowed: set[int] | None = None,
+    *,
+    unchecked: list[torch.Tensor] | None = None,
+    first: Callable[[torch.Tensor], None] | None = None,
+) -> dict[Key, torch.Tensor]:
+    """Token ids (B, L) -> hidden states (B, L, d), layer by layer -> pooled rows (B, d), on the device.
+
+    Args:
+        engine: What computes.
+        batch: The records.
+        overflowed: As for `compute_batch`.
+        unchecked: As for `hidden_states`: then nothing here waits for a GPU.
+        first: Told the states of the first layer asked for.
+    """
     settings, lengths, pooled = engine.settings, batch.lengths, dict[Key, torch.Tensor]()
-    failures: dict[int, Failure] = {}
-    downstream = other_strand(engine, batch, overflowed)
-    for layer, hidden in states(engine, batch.ids, overflowed):
+    downstream = other_strand(engine, batch, overflowed, unchecked)
+    for layer, hidden in states(engine, batch.ids, overflowed, unchecked):
         for pooling in settings.poolings:
             if pooling == SITE:
                 upstream = pool_site(hidden, lengths, settings.site)
                 pooled[pooling, layer] = torch.cat([upstream, downstream[layer]], dim=1)
             else:
                 pooled[pooling, layer] = pool_states(hidden, lengths, pooling)
-        if settings.tokens and layer == engine.layers[0]:
-            failures |= add_tokens(engine, batch, hidden, parts, overflowed or set())
-    held = [place for place in range(len(lengths)) if not overflowed or place not in overflowed]
+        if first is not None and layer == engine.layers[0]:
+            first(hidden)
+    return pooled
+
+
+def hand_over(
+    engine: Engine,
+    batch: Batch,
+    pooled: Mapping[Key, Array],
+    parts: Taker,
+    *,
+    left_out: Collection[int] = (),
+    failures: Mapping[int, Failure] | None = None,
+) -> list[Failure]:
+    """Pooled rows (B, d) -> the parts, in the stored type.
+
+    Args:
+        engine: What computed them.
+        batch: The records.
+        pooled: Their rows, of every pooling and layer.
+        parts: Where they go.
+        left_out: Places of records that have no rows.
+        failures: By row, records that failed before.
+
+    Returns:
+        All records that failed.
+    """
+    failures = dict(failures or {})
+    held = [place for place in range(len(batch.lengths)) if place not in left_out]
     rows, matrices = batch.rows[held], dict[Key, Array]()
-    for (pooling, layer), values in on_host(pooled).items():
-        matrices[pooling, layer], bad = _stored(values[held], settings.dtype, f"{pooling}, layer {layer}")
+    for (pooling, layer), values in pooled.items():
+        matrices[pooling, layer], bad = _stored(values[held], engine.settings.dtype, f"{pooling}, layer {layer}")
         for place, reason in bad:
             row = int(rows[place])
             failures[row] = Failure(batch.records[held[place]].id, f"{pooling}, layer {layer}", reason, row)
@@ -227,17 +283,24 @@ def compute_batch(engine: Engine, batch: Batch, parts: Taker, overflowed: set[in
     return [failures[row] for row in rows.tolist() if row in failures]
 
 
-def other_strand(engine: Engine, batch: Batch, overflowed: set[int] | None) -> dict[int, torch.Tensor]:
+def other_strand(
+    engine: Engine, batch: Batch, overflowed: set[int] | None, unchecked: list[torch.Tensor] | None
+) -> dict[int, torch.Tensor]:
     """By layer, the states (B, d) of the reverse complements at the site of each record; none if not asked for."""
     if batch.other_strand is None:
         return {}
     return {
         layer: pool_site(hidden, batch.lengths, engine.settings.site, reverse=True)
-        for layer, hidden in states(engine, batch.other_strand, overflowed)
+        for layer, hidden in states(engine, batch.other_strand, overflowed, unchecked)
     }
 
 
-def states(engine: Engine, ids: torch.Tensor, overflowed: set[int] | None = None) -> Iterator[tuple[int, torch.Tensor]]:
+def states(
+    engine: Engine,
+    ids: torch.Tensor,
+    overflowed: set[int] | None = None,
+    unchecked: list[torch.Tensor] | None = None,
+) -> Iterator[tuple[int, torch.Tensor]]:
     """Token ids (B, L) -> hidden states (B, L, d) of the layers asked for, as `hidden_states` gives them."""
     return hidden_states(
         engine.model,
@@ -247,14 +310,13 @@ def states(engine: Engine, ids: torch.Tensor, overflowed: set[int] | None = None
         frequencies=engine.settings.kept.frequencies,
         precision=engine.precision,
         overflowed=overflowed,
+        unchecked=unchecked,
     )
 
 
 def on_host(pooled: Mapping[Key, torch.Tensor]) -> dict[Key, Array]:
-    """Pooled rows (B, d) of every pooling and layer, brought to the host in one copy."""
-    together = torch.cat(list(pooled.values()), dim=1).cpu().numpy()
-    ends = np.cumsum([values.shape[1] for values in pooled.values()])
-    return dict(zip(pooled, np.split(together, ends[:-1], axis=1), strict=True))
+    """Pooled rows (B, d) of every pooling and layer, when they are there."""
+    return dict(zip(pooled, send(*pooled.values()).wait(), strict=True))
 
 
 def add_tokens(

@@ -127,7 +127,39 @@ def to_host(states: Tensor, lengths: Sequence[int], dtype: str) -> Iterator[Piec
             own = torch.empty(piece.shape, dtype=stored, device=states.device).copy_(piece)
             finite, arrived = torch.isfinite(own).all(), None
             if on_gpu:
-                own = torch.empty(own.shape, dtype=stored, pin_memory=True).copy_(own, non_blocking=True)
-                arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-                arrived.record(torch.cuda.current_stream(states.device))
+                own, arrived = _to_pinned(own), _event(states.device)
             yield Piece(places, start, finite, own, arrived)
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """Tensors of a device on their way to the host, and with them all that was launched before."""
+
+    _tensors: tuple[Tensor, ...]
+    _arrived: torch.cuda.Event | None
+
+    def wait(self) -> tuple[Array, ...]:
+        """Waits for the copies: their numbers."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return tuple(np.asarray(tensor) for tensor in self._tensors)
+
+
+def send(*tensors: Tensor) -> Arriving:
+    """Copy small tensors of one device to the host, without waiting for them."""
+    device = tensors[0].device
+    if device.type != "cuda":
+        return Arriving(tensors, None)
+    return Arriving(tuple(map(_to_pinned, tensors)), _event(device))
+
+
+def _to_pinned(tensor: Tensor) -> Tensor:
+    """A copy on the host, complete when the device's stream has come so far."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _event(device: torch.device) -> torch.cuda.Event:
+    """What tells when the device's stream has come so far."""
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    return event

@@ -23,8 +23,9 @@ from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.part_files import Key
 from genoconv.outputs.parts import part_writer
 from genoconv.outputs.pooling import SITE
-from genoconv.runs.compute import Done, compute_batch, make_engine, prepare_for, work
+from genoconv.runs.compute import Done, compute_batch, work
 from genoconv.runs.devices import usable_cores, use_threads
+from genoconv.runs.engines import make_engine, prepare_for
 from genoconv.runs.job import EmbedSettings, Engine
 from genoconv.runs.provenance import computes
 from genoconv.runs.sharing import Share
@@ -208,7 +209,7 @@ def _serve(pipe: Connection, engine: Engine, errand: Errand, number: int) -> Non
     units = iter(lambda: _received(pipe, stopped), None)
     coming = batches(units, engine.device, both_strands=SITE in engine.settings.poolings)
     try:
-        for done in work(engine, coming, parts):
+        for done in work(engine, coming, parts, ahead=1):  # of the two units that a worker has
             pipe.send(done)
     finally:
         stopped.set()  # before `coming` goes, which waits for the unit that is being received

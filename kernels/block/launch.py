@@ -10,6 +10,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from genoconv.kernels.block.embed_kernel import embed_kernel
 from genoconv.kernels.block.gates_kernel import gates_kernel
 from genoconv.kernels.block.packing import HIDDEN_STEP, Projection, Transform
+from genoconv.kernels.block.sums_kernel import sums_kernel
 from genoconv.kernels.block.transform_kernel import transform_kernel
 from genoconv.kernels.devices import on_device_of
 
@@ -17,6 +18,8 @@ from genoconv.kernels.devices import on_device_of
 _ROWS = 128
 _WORDS = 512
 _EMBEDDED = 32
+# Positions of one program that sums, and how many of them, of up to how many channels, it takes at a time.
+_SPAN, _SUMMED, _COLUMNS = 512, 16, 256
 
 
 def embed(ids: Tensor, table: Tensor, normal_table: Tensor, x: Tensor, normal: Tensor) -> None:
@@ -80,6 +83,28 @@ def transform(x: Tensor, y: Tensor, weights: Transform, following: Tensor, bad: 
             T=_ROWS, K=64, J=HIDDEN_STEP, FINAL=final, FAST=not _interpreted(),
             num_warps=8 if width > 64 else 4,
         )  # fmt: skip
+
+
+def sums(x: Tensor, lengths: Tensor) -> Tensor:
+    """Sums over the positions of padded rows, in an order that depends on nothing but a row's own positions.
+
+    Args:
+        x: (B, L, d) float32, unit stride along d; what stands behind a row's length is not read.
+        lengths: Positions of each row, (B,) integers on the same device, up to L.
+
+    Returns:
+        (B, d) float64.
+    """
+    B, L, d = x.shape
+    stretches, width = triton.cdiv(L, _SPAN), min(_COLUMNS, triton.next_power_of_2(d))
+    found = torch.empty(B, stretches, d, dtype=torch.float64, device=x.device)
+    if found.numel():
+        with on_device_of(x):
+            sums_kernel[(B * stretches, triton.cdiv(d, width))](
+                x, lengths, found, x.stride(0), x.stride(1), stretches,
+                D=d, WIDTH=width, T=_SUMMED, SPAN=_SPAN, num_warps=8,
+            )  # fmt: skip
+    return found.sum(dim=1)
 
 
 def _interpreted() -> bool:

@@ -175,8 +175,8 @@ def test_half_precision_that_was_asked_for_fails_instead(overflowing: Path, tmp_
 def test_a_base_that_no_file_can_hold_fails_its_record_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     true = compute.states
 
-    def states(engine: Any, ids: torch.Tensor, overflowed: set[int] | None = None) -> Iterator[tuple[int, Any]]:
-        for layer, hidden in true(engine, ids, overflowed):
+    def states(engine: Any, ids: torch.Tensor, *arguments: Any) -> Iterator[tuple[int, Any]]:
+        for layer, hidden in true(engine, ids, *arguments):
             large = hidden.clone()
             large[ids == VOCABULARY["N"]] = 1e5
             yield layer, large

@@ -16,7 +16,7 @@ import torch
 from genoconv.errors import GenoconvError, Interrupted
 from genoconv.inputs.fasta import Record
 from genoconv.runs import compute
-from genoconv.runs.compute import make_engine
+from genoconv.runs.engines import make_engine
 from genoconv.runs.job import EmbedSettings
 from genoconv.runs.transfers import Unit
 from genoconv.runs.workers import Errand, Team, rehearse
