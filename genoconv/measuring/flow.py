@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ from genoconv.model.pretrained import save_checkpoint
 from genoconv.model.spectra import filter_bank
 from genoconv.runs.devices import choose_device, usable_cores
 from genoconv.runs.estimate import estimate
-from genoconv.runs.job import EmbedSettings, Job
+from genoconv.runs.job import EmbedSettings, Engine, Job
+
+TOGETHER = 64
+"""Batches that the model is given one behind the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class FlowRow:
         read_s: Seconds in which the input is read and checked, before anything is computed.
         run_s: Seconds of the run after that, to the finished file; the model is loaded.
         bases_per_s: Of both together.
-        model_bases_per_s: Of the model alone on the same batches, which are on the device already.
+        model_bases_per_s: Of the model alone on the same batches, one behind the other; they are on the device already.
         share_of_model: The first over the second.
         memory_gib: Peak beside program and weights, spectra included; `predicted_gib` is what --dry-run tells.
     """
@@ -86,8 +90,7 @@ def _measure(case: FlowCase) -> FlowRow:
         job = prepare(case.inputs, settings)
         filter_bank(job.engine.model).graphs.budget = 0  # in one run, shapes do not come as often as here
         peak = Peak(job.engine.device)
-        for batch in batches(job):  # the first pass loads what is loaded at first use, and makes the filters
-            _embed(job, batch)
+        model_alone(job)  # the first pass loads what is loaded at first use, and makes the filters
         memory = peak.added()  # from now on the spectra of all lengths are there from the start
         start = time.perf_counter()
         scan(case.inputs, settings.letters, duplicates=settings.duplicates)
@@ -96,7 +99,7 @@ def _measure(case: FlowCase) -> FlowRow:
         summary = run(job, Path(folder) / "embeddings.h5")
         ran = time.perf_counter() - start
         memory = memory if job.engine.device.type == "cuda" else peak.added()
-        alone_s = min(sum(_embed(job, batch) for batch in batches(job)) for _ in range(2))
+        alone_s = min(model_alone(job) for _ in range(2))
         rate, model_rate = summary.bases / (read + ran), summary.bases / alone_s
         return FlowRow(
             records=summary.records,
@@ -132,11 +135,24 @@ def _fitting(records: list[Record], bases: int) -> Iterator[list[Record]]:
     yield from _fitting(records[half:], bases)
 
 
-def _embed(job: Job, records: list[Record]) -> float:
-    """Seconds in which the model computes the final states of some records."""
-    engine = job.engine
-    ids = torch.from_numpy(encode_batch([record.sequence for record in records])).to(engine.device)
-    start = time.perf_counter()
-    for _, hidden in hidden_states(engine.model, ids, precision=engine.precision):
-        hidden[0, -1].cpu()  # waits for the device
-    return time.perf_counter() - start
+def model_alone(job: Job) -> float:
+    """Seconds in which the model computes the final states of all batches, without a wait between them.
+
+    Their token ids are on the device before, those of `TOGETHER` batches at a time.
+    """
+    engine, coming, seconds = job.engine, batches(job), 0.0
+    while some := list(islice(coming, TOGETHER)):
+        encoded = [encode_batch([record.sequence for record in records]) for records in some]
+        waiting = [torch.from_numpy(ids).to(engine.device) for ids in encoded]
+        start = time.perf_counter()
+        for ids in waiting:
+            last = _last_state(engine, ids)
+        last.cpu()  # waits for the device
+        seconds += time.perf_counter() - start
+    return seconds
+
+
+def _last_state(engine: Engine, ids: torch.Tensor) -> torch.Tensor:
+    """Token ids (B, L) -> the final state of the last position of the first row, (d,): all others are let go."""
+    ((_, hidden),) = hidden_states(engine.model, ids, precision=engine.precision, unchecked=[])
+    return hidden[0, -1].clone()

@@ -115,7 +115,7 @@ def launch(engine: Engine, batch: Batch) -> Launched | None:
     A stream keeps the order of batches: one that is launched takes no memory that those before it still need.
 
     Returns:
-        What is on its way; None for a batch that has to be computed in its turn, as it is too large or memory does not do,
+        What is on its way; None for a batch that has to be computed in its turn: it is too large, memory does not do,
         or whatever else went wrong, which is then met once more.
     """
     if batch.ids.numel() > engine.batch_bases and len(batch.records) > 1:

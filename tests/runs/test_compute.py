@@ -25,7 +25,7 @@ from genoconv.outputs.part_files import PartWriter
 from genoconv.outputs.reading import read_embedded
 from genoconv.outputs.verification import verify
 from genoconv.runs import compute
-from genoconv.runs.job import EmbedSettings, Job
+from genoconv.runs.job import EmbedSettings, Engine, Job
 from genoconv.runs.transfers import Batch
 
 if not torch.cuda.is_available():
@@ -143,6 +143,60 @@ def test_what_overflows_is_computed_in_float32(overflowing: Path, tmp_path: Path
     again = already_done(job, tmp_path / "auto.h5", overwrite=False)
     assert again is not None
     assert job.recomputed == {1: REASON, 3: REASON}
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Batches are launched ahead as for a GPU; takes whether each of them was, and not left to be computed later."""
+    true, found = compute.launch, list[bool]()
+
+    def launch(engine: Engine, batch: Batch) -> compute.Launched | None:
+        one = true(engine, batch)
+        found.append(one is not None)
+        return one
+
+    monkeypatch.setattr(compute, "runs_ahead", lambda engine: True)
+    monkeypatch.setattr(compute, "launch", launch)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("batch_bases", [1, 30, 1000])
+def test_what_overflows_is_noticed_when_batches_are_launched_ahead(
+    overflowing: Path, tmp_path: Path, launched: list[bool], monkeypatch: pytest.MonkeyPatch, batch_bases: int
+) -> None:
+    job, rows = embedded(
+        overflowing, RECORDS, tmp_path / "ahead.h5", poolings=("mean", "site"), batch_bases=batch_bases
+    )
+    assert job.recomputed == {1: REASON, 3: REASON}
+    assert launched
+    assert all(launched)
+    monkeypatch.setattr(compute, "runs_ahead", lambda engine: False)
+    _, others = embedded(overflowing, RECORDS, tmp_path / "turns.h5", poolings=("mean", "site"))
+    assert list(rows) == list(others) == list(RECORDS)
+    assert all(np.array_equal(rows[name], others[name]) for name in RECORDS)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_does_not_fit_when_it_is_launched_is_computed_in_its_turn(
+    overflowing: Path, tmp_path: Path, launched: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = {name: RECORDS[name] for name in "ace"}
+    _, expected = embedded(overflowing, calm, tmp_path / "roomy.h5", batch_bases=1000)
+    launched.clear()
+    true = compute.pooled_rows
+
+    def pooled_rows(engine: Engine, batch: Batch, *arguments: Any, **named: Any) -> Any:
+        if len(batch.records) > 1:
+            raise MemoryError
+        return true(engine, batch, *arguments, **named)
+
+    monkeypatch.setattr(compute, "pooled_rows", pooled_rows)
+    job, rows = embedded(overflowing, calm, tmp_path / "tight.h5", batch_bases=1000)
+    assert launched == [False]
+    assert job.failures == []
+    assert job.engine.batch_bases < 36
+    assert all(np.allclose(rows[name], expected[name], atol=1e-5) for name in calm)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

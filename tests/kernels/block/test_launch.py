@@ -105,3 +105,17 @@ def test_rows_do_not_see_each_other() -> None:
     launch.gates(u[:, 8:16].contiguous(), weights, *alone, first=0, behind=0, row=8)
     assert torch.equal(v[:, 8:16], alone[0])
     assert torch.equal(gate[:, 8:16], alone[1])
+
+
+@pytest.mark.parametrize(("B", "L", "d"), [(1, 1, 16), (3, 700, 40), (2, 1030, 300), (5, 16, 256)])
+def test_sums_of_rows_take_no_padding(B: int, L: int, d: int) -> None:
+    lengths = [L, 1, L // 2, max(1, L - 1), L][:B]
+    padded = torch.full((B, L + 5, d), float("nan"), device=DEVICE)
+    for row, length in enumerate(lengths):
+        padded[row, :length] = draw(length, d)
+    x = padded[:, :L]
+    found = launch.sums(x, torch.tensor(lengths, device=DEVICE))
+    assert found.dtype == torch.float64
+    for row, length in enumerate(lengths):
+        wanted = x[row, :length].double().sum(0)
+        assert float((found[row] - wanted).abs().max()) <= 1e-12 * length
