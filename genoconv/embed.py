@@ -25,7 +25,7 @@ from genoconv.outputs.inspection import read_info
 from genoconv.outputs.parts import Parts, parts_path
 from genoconv.outputs.pooling import SITE
 from genoconv.outputs.tokens import token_layout
-from genoconv.runs.assembly import assemble
+from genoconv.runs.assembly import Assembly
 from genoconv.runs.compute import AHEAD, Done, failed_fast, no_memory, no_site, work
 from genoconv.runs.deviation import deviation
 from genoconv.runs.devices import choose_devices, use_threads
@@ -36,6 +36,9 @@ from genoconv.runs.provenance import computes, description, differences
 from genoconv.runs.shards import WHOLE, Shard, deal
 from genoconv.runs.transfers import Unit, batches
 from genoconv.runs.workers import Errand, Team, warm_up, work_on_all
+
+NEAR_THE_END = 1 << 24
+"""Bases still to be computed when the output file is begun: a second's work of a GPU, twice what it takes for reads."""
 
 
 def prepare(
@@ -181,19 +184,26 @@ def run(
         Interrupted: By a signal; what is done is kept.
     """
     start = time.monotonic()
-    with open_parts(job, output, overwrite=overwrite, restart=restart) as parts:
+    with (
+        open_parts(job, output, overwrite=overwrite, restart=restart) as parts,
+        Assembly(job, parts, output, overwrite=overwrite) as assembly,
+    ):
         done = parts.done(len(job.inputs.ids))
         before = int(done.sum())
         bases_before = int(job.inputs.lengths[done].sum())
         resumed(before, bases_before)
         if before < len(job.rows):
             job.deviation = deviation(job)
+        left = int(job.lengths.sum()) - bases_before
         with closing(computed(job, parts, ~done)) as work_done:  # what is finished is committed, however this ends
             for finished in work_done:
                 job.failures += finished.failures
                 advance(finished.bases)
+                left -= finished.bases
+                if left <= NEAR_THE_END:
+                    assembly.begin()
         parts.refresh()
-        rows = assemble(job, parts, output, overwrite=overwrite, start=start)
+        rows = assembly.complete(start=start)
         parts.remove()
     bases = int(job.inputs.lengths[rows].sum())
     return Summary(

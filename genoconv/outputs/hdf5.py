@@ -284,10 +284,40 @@ def mark(file: h5py.File, file_format: FileFormat) -> None:
     file.attrs["complete"] = False
 
 
-def seal(file: h5py.File) -> None:
-    """Declares a file complete, with a checksum of all that its datasets' own checksums leave out."""
+def seal(file: h5py.File, known: Mapping[str, str]) -> None:
+    """Declares a file complete, with a checksum of all that its datasets' own checksums leave out.
+
+    Args:
+        file: The file, of which nothing else will change.
+        known: What `structure` said of it earlier: holds for all that is not the file itself, or new.
+    """
     file.attrs["complete"] = True
-    file.attrs[STRUCTURE] = structure_checksum(file)
+    file.attrs[STRUCTURE] = _structure_checksum(structure(file, known))
+
+
+def structure(file: h5py.File, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Everything in a file, and the file itself as "/": name -> name, shape, type and attributes.
+
+    Args:
+        file: The file.
+        known: What is not looked at again.
+
+    Raises:
+        OSError: An attribute cannot be read.
+    """
+    lines: dict[str, str] = {}
+
+    def note(name: str, node: h5py.Group | h5py.Dataset) -> None:
+        if known and name in known and name != "/":
+            lines[name] = known[name]
+            return
+        shape = f"{node.shape} {node.dtype.str}" if isinstance(node, h5py.Dataset) else "group"
+        attributes = {key: np.asarray(node.attrs[key]).tolist() for key in node.attrs if key != STRUCTURE}
+        lines[name] = f"{name} {shape} {sorted(attributes.items())}"
+
+    note("/", file)
+    file.visititems(note)
+    return lines
 
 
 def structure_checksum(file: h5py.File) -> str:
@@ -296,16 +326,11 @@ def structure_checksum(file: h5py.File) -> str:
     Raises:
         OSError: An attribute cannot be read.
     """
-    lines: list[str] = []
+    return _structure_checksum(structure(file))
 
-    def note(name: str, node: h5py.Group | h5py.Dataset) -> None:
-        shape = f"{node.shape} {node.dtype.str}" if isinstance(node, h5py.Dataset) else "group"
-        attributes = {key: np.asarray(value).tolist() for key, value in node.attrs.items() if key != STRUCTURE}
-        lines.append(f"{name} {shape} {sorted(attributes.items())}")
 
-    note("/", file)
-    file.visititems(note)
-    return checksum([line.encode() for line in sorted(lines)])
+def _structure_checksum(lines: Mapping[str, str]) -> str:
+    return checksum([line.encode() for line in sorted(lines.values())])
 
 
 def close_quietly(file: h5py.File | None) -> None:

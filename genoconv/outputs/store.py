@@ -67,6 +67,7 @@ class EmbeddingWriter:
             with self._place.writing():
                 self._file = hdf5.create(self._place.create())
                 self._lay_out(d_model, list(poolings), list(layers))
+                self._structure = hdf5.structure(self._file)
         except BaseException:
             self.discard()
             raise
@@ -118,9 +119,10 @@ class EmbeddingWriter:
                 matrix.flush()
             if not kept.all():
                 self._drop_rows(kept)
+                self._structure = {}
             text = json.dumps(provenance, sort_keys=True, allow_nan=False)
             hdf5.write_text(self._file["uns"], "provenance", text)
-            hdf5.seal(self._file)
+            hdf5.seal(self._file, self._structure)
             self._file.close()
         with self._place.syncing():
             findings = verify(self._place.temporary)

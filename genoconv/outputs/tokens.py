@@ -72,7 +72,7 @@ def complete(
             hdf5.write_numbers(file, CHECKS, checks)
             file[CHECKS].attrs[ROWS_PER_CHECK] = CHECKED_ROWS
             hdf5.write_text(file, "provenance", json.dumps(provenance, sort_keys=True, allow_nan=False))
-            hdf5.seal(file)
+            hdf5.seal(file, {})
             file.close()
         place.publish()
     except BaseException:

@@ -24,6 +24,7 @@ from genoconv.outputs.hdf5 import Categorical
 from genoconv.outputs.part_files import PartWriter
 from genoconv.outputs.store import EmbeddingWriter
 from genoconv.outputs.verification import verify
+from genoconv.runs.assembly import Assembly
 from genoconv.runs.job import EmbedSettings
 from genoconv.runs.shards import Shard, shard_path
 
@@ -65,8 +66,7 @@ def commits(work: Path) -> None:
     committing, assembling = Timer(), Timer()
     for name in ("add", "commit"):
         setattr(PartWriter, name, committing.around(getattr(PartWriter, name)))
-    for name in ("assemble",):
-        setattr(embed, name, assembling.around(getattr(embed, name)))
+    Assembly.complete = assembling.around(Assembly.complete)  # type: ignore[method-assign]
     job = embed.prepare([fasta], EmbedSettings(model=str(MODEL), threads=1, commit_every=10))
     memory: list[float] = []
     summary = embed.run(job, work / "out.h5", advance=lambda bases: memory.append(peak_mib()))
