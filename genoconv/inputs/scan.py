@@ -1,11 +1,13 @@
 """First pass over the input: every fault is found before any computing; what stays are ids and numbers per record."""
 
+import gc
 import hashlib
 import threading
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -172,7 +174,7 @@ def scan(
         reader = RegionReader(sources, policy, regions)
     rows = _Rows([source.name for source in sources], duplicates, of_regions=regions is not None)
     abandoned = threading.Event()
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as beside, _no_collection():
         file_sha256 = beside.submit(reader.file_sha256, abandoned)
         try:
             for item in reader.read():
@@ -183,6 +185,21 @@ def scan(
             return rows.finish(reader, file_sha256.result())
         finally:
             abandoned.set()  # an error, or a signal, does not wait until a hundred gigabytes are read
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Python does not look for rings of objects, of which records make none, each time that there are more of them.
+
+    Of 100,000 reads of 300 bases that took a quarter of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Rows:

@@ -1,5 +1,6 @@
 """The first pass: numbers per record, failures, duplicate ids; and the second pass agrees with it or says so."""
 
+import gc
 import gzip
 import hashlib
 import os
@@ -158,3 +159,15 @@ def test_a_scan_can_be_sent_to_another_process(name: str) -> None:
     found = scan([DATA / name], PLAIN, regions=regions)
     sent = pickle.loads(pickle.dumps(found))
     assert [record.sequence for record in sent.records()] == [record.sequence for record in found.records()]
+
+
+def test_collection_goes_on_after_a_scan_however_it_ends(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.fa", tmp_path / "bad.fa"
+    good.write_text(">a\nACGT\n")
+    bad.write_text("no header\n")
+    assert gc.isenabled()
+    scan([good], PLAIN)
+    assert gc.isenabled()
+    with pytest.raises(InputError):
+        scan([bad], PLAIN)
+    assert gc.isenabled()
