@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -72,7 +71,7 @@ def provenance(job: Job, *, seconds: float, computed_by: Sequence[Mapping[str, A
         "deviation": None if job.deviation is None else asdict(job.deviation),
         "failures": [asdict(failure) for failure in job.failures],
         "recomputed": recomputed(job),
-        "versions": dict(versions()),
+        "versions": versions(),
         "command": sys.argv,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
@@ -99,11 +98,12 @@ def convolution(engine: Engine) -> str:
     return "triton" if engine.demand.by_kernels else backend_for(engine.device, torch.float32)
 
 
-@cache
-def versions() -> Mapping[str, str]:
+def versions() -> dict[str, str]:
     """The versions that may matter for the numbers."""
-    found = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "numpy", "h5py")}
-    return MappingProxyType(found)
+    return {"python": platform.python_version()} | {name: _version(name) for name in ("torch", "numpy", "h5py")}
+
+
+_version = cache(version)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
