@@ -75,6 +75,7 @@ def prepare(
     with ThreadPoolExecutor(1) as beside:
         beside.submit(file_sha256, source.weights)  # remembered for the description of the run
         found = scan(inputs, settings.letters, duplicates=settings.duplicates, regions=wanted_regions(settings))
+        beside.submit(lambda: found.records_sha256)  # as well, while the model is loaded
         engine = make_engine(settings, source.path, devices[0], int(found.lengths.max(initial=1)))
         if team is None:
             warm_up(engine)

@@ -87,7 +87,10 @@ class Part:
 
     def read_matrix(self, key: Key, start: int, into: Array) -> None:
         """Reads the numbers of k rows from `rows[start]` on, of one pooling and layer, into an array (k, d)."""
-        into[:] = _read(self.path, self._entries[_matrix_name(key)], start, start + len(into))
+        entry = self._entries[_matrix_name(key)]
+        if (into.dtype, into.shape[1:]) != (entry.dtype, entry.shape[1:]):
+            raise ValueError(f"rows of {entry.dtype} {entry.shape[1:]} into an array of {into.dtype} {into.shape}")
+        _read_into(self.path, entry, start, into)
 
     def token_checksums(self) -> Array:
         """The checksums of the numbers of single bases, which lie in the draft; row by row, (m,) uint32.
@@ -244,9 +247,19 @@ def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
 
 def _read(path: Path, entry: Entry, start: int, stop: int) -> Array:
     """Rows start to stop of an array, straight from the file: uncompressed data lie there as in memory."""
-    width = int(np.prod(entry.shape[1:], dtype=np.int64))
-    size = (stop - start) * width
-    values = np.fromfile(path, entry.dtype, size, offset=entry.offset + start * width * entry.dtype.itemsize)
-    if len(values) != size:
-        raise ValueError(f"{path} is shorter than it was")
-    return values.reshape(stop - start, *entry.shape[1:])
+    values = np.empty((stop - start, *entry.shape[1:]), entry.dtype)
+    _read_into(path, entry, start, values)
+    return values
+
+
+def _read_into(path: Path, entry: Entry, start: int, values: Array) -> None:
+    """The same from row `start` on, into contiguous memory of that type."""
+    row_bytes = int(np.prod(entry.shape[1:], dtype=np.int64)) * entry.dtype.itemsize
+    memory = values.data.cast("B") if values.size else memoryview(b"")
+    with path.open("rb", buffering=0) as file:
+        file.seek(entry.offset + start * row_bytes)
+        while memory:
+            count = file.readinto(memory)
+            if not count:
+                raise ValueError(f"{path} is shorter than it was")
+            memory = memory[count:]

@@ -37,9 +37,11 @@ def deviation(job: Job) -> Deviation | None:
     Returns:
         None for whole filters, and where half precision does not hold the numbers: then the record itself will fail.
     """
+    if job.settings.kept == ALL:
+        return None
     wanted = set(job.rows.tolist())
     rows = [row for unit in next(iter(job.pools), []) for row in unit.tolist() if row in wanted]
-    if job.settings.kept == ALL or not rows:
+    if not rows:
         return None
     longest = max(rows, key=lambda row: int(job.inputs.lengths[row]))
     record = next(record for row, record in enumerate(job.inputs.records()) if row == longest)
