@@ -43,7 +43,7 @@ def pool(hidden: Tensor, lengths: Tensor | Sequence[int], kind: str) -> Tensor:
     """
     sizes = torch.as_tensor(lengths).to(device="cpu", dtype=torch.int64)
     _check(hidden, sizes, kind)
-    on_device = sizes.to(hidden.device, non_blocking=True)
+    on_device = _sent(sizes, hidden.device)
     if kind == "last":
         return hidden[torch.arange(len(sizes), device=hidden.device), on_device - 1].float()
     if kind == "mean" and _has_kernel(hidden):
@@ -54,6 +54,11 @@ def pool(hidden: Tensor, lengths: Tensor | Sequence[int], kind: str) -> Tensor:
     if kind == "max":
         return reduce(hidden, sizes, kind).float()
     return (reduce(hidden, sizes, kind) / on_device[:, None]).float()
+
+
+def _sent(numbers: Tensor, device: torch.device) -> Tensor:
+    """A few numbers of the host on a device, without waiting for what that still computes."""
+    return numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers.to(device)
 
 
 def _has_kernel(hidden: Tensor) -> bool:
@@ -100,7 +105,7 @@ def _by_record(hidden: Tensor, sizes: Tensor, kind: str) -> Tensor:
 
 def _together(hidden: Tensor, sizes: Tensor, kind: str) -> Tensor:
     """The same for all rows at once: few launches, as a GPU wants it."""
-    state, ends = _start(hidden, kind), sizes.to(hidden.device, non_blocking=True)[:, None]
+    state, ends = _start(hidden, kind), _sent(sizes, hidden.device)[:, None]
     shortest, longest = sizes.aminmax()
     step = max(1, CHUNK_NUMBERS // max(1, state.numel()))
     for first in range(0, int(longest), step):
@@ -135,4 +140,4 @@ def pool_site(
         raise ValueError(f"no base {site} in a record of {int(sizes.min())}")
     places = sizes - 1 - places if reverse else places
     rows = torch.arange(len(sizes), device=hidden.device)
-    return hidden[rows, places.to(hidden.device, non_blocking=True)].float()
+    return hidden[rows, _sent(places, hidden.device)].float()
