@@ -243,6 +243,11 @@ def test_an_overflow_is_noticed_in_a_replay() -> None:
         calm = ids.clone()
         calm[1] = 9
         assert final(model, calm)[0].isfinite().all()
+        later = [list[Tensor](), list[Tensor]()]
+        for batch, unchecked in zip((ids, calm), later, strict=True):
+            for _ in hidden_states(model, batch, precision="half", unchecked=unchecked):
+                pass
+        assert [any(bool(bad.any()) for bad in unchecked) for unchecked in later] == [True, False]
 
 
 @NEEDS_GPU

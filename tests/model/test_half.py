@@ -143,6 +143,21 @@ def test_overflow_names_block_and_channel() -> None:
     assert states(model, ids, [1])[1].isfinite().all()
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_whether_numbers_overflowed_can_be_looked_at_later() -> None:
+    model, ids = small(), tokens(2, 24)
+    calm, overflowed = list[Tensor](), list[Tensor]()
+    for _ in hidden_states(model, ids, layers=(1, -1), precision="half", unchecked=calm):
+        pass
+    with torch.no_grad():
+        model.stack[1].operator.skip[5] = 1e9
+    for _ in hidden_states(model, ids, layers=(1, -1), precision="half", unchecked=overflowed):
+        pass
+    assert calm
+    assert not any(bad.any() for bad in calm)
+    assert any(bad.any() for bad in overflowed)
+
+
 def test_obstacles() -> None:
     device = torch.device("cpu")
     assert "multiple of 8" in obstacle(HyenaConfig(d_model=20, n_layer=1, d_inner=40, l_max=64), device)
