@@ -12,6 +12,7 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from genoconv.kernels import sparsity
+from genoconv.kernels.block.launch import sums
 from genoconv.kernels.monarch import backward, exact, filters, launch, resample
 from genoconv.kernels.monarch.plan import Plan
 
@@ -98,3 +99,4 @@ gradients(Plan("passes", (16, 16, 64, 32)), 500_000, torch.bfloat16)
 float32(Plan("blocks", (64, 16)), 1000, gated=False)
 float32(Plan("passes", (33, 64, 32)), 67_000, gated=True)
 float32(Plan("passes", (2, 3, 64, 32)), 12_001, gated=False)
+sums(torch.zeros(2, 700, 256), torch.ones(2, dtype=torch.int64))
