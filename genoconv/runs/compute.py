@@ -26,8 +26,9 @@ from genoconv.runs.job import EmbedSettings, Engine, Failure
 from genoconv.runs.launches import in_turn
 from genoconv.runs.transfers import STORED, Arriving, Batch, send, to_host
 
-AHEAD = 4
-"""Batches that a GPU is given beside the one it computes: of small ones, launching takes as long as computing."""
+AHEAD, AHEAD_BASES = 16, 1 << 22
+"""Batches, or padded bases of them, that a GPU is given beside the batch it computes: half a second's work at most. Of
+small batches, launching takes longer than computing; the large ones before them give the time for it."""
 
 
 class Taker(Protocol):
@@ -86,8 +87,12 @@ def work(engine: Engine, batches: Iterable[Batch], parts: PartWriter, *, ahead: 
     """
     seconds_per_base = 0.0
     ahead = ahead if ahead and runs_ahead(engine) else 0
+
+    def enough(under_way: Sequence[Batch]) -> bool:
+        return len(under_way) > ahead or sum(batch.ids.numel() for batch in under_way[1:]) >= AHEAD_BASES
+
     try:
-        for batch, launched in in_turn(batches, partial(launch, engine) if ahead else _nothing, ahead=ahead):
+        for batch, launched in in_turn(batches, partial(launch, engine) if ahead else _nothing, enough):
             parts.commit_if_due(following=batch.bases * seconds_per_base)
             start = time.monotonic()
             failures = finish(engine, batch, launched, parts)

@@ -1,7 +1,7 @@
 """Items -> what was begun with each, in order; some are begun before the results of those before are asked for."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from genoconv.errors import Interrupted
@@ -10,13 +10,15 @@ Item = TypeVar("Item")
 Begun = TypeVar("Begun")
 
 
-def in_turn(items: Iterable[Item], begin: Callable[[Item], Begun], *, ahead: int) -> Iterator[tuple[Item, Begun]]:
-    """Begin with items, up to `ahead` more than were yielded.
+def in_turn(
+    items: Iterable[Item], begin: Callable[[Item], Begun], enough: Callable[[Sequence[Item]], bool]
+) -> Iterator[tuple[Item, Begun]]:
+    """Begin with items before those are yielded that were begun earlier.
 
     Args:
         items: What is to be done.
         begin: Sets something going, without waiting for it.
-        ahead: How many may be under way beside the one that is yielded.
+        enough: Whether so many items, of which the first is yielded next, are enough to be under way; of none, never.
 
     Raises:
         Exception: What getting or beginning an item raises, after all those begun before were yielded; but an
@@ -26,7 +28,7 @@ def in_turn(items: Iterable[Item], begin: Callable[[Item], Begun], *, ahead: int
     try:
         for item in items:
             under_way.append((item, begin(item)))
-            if len(under_way) > ahead:
+            while under_way and enough([item for item, _ in under_way]):
                 yield under_way.popleft()
     except Interrupted:
         raise

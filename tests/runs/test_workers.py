@@ -4,9 +4,11 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from multiprocessing import active_children
+from multiprocessing import Pipe, active_children
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,13 @@ import torch
 
 from genoconv.errors import GenoconvError, Interrupted
 from genoconv.inputs.fasta import Record
+from genoconv.outputs.part_files import Part
 from genoconv.runs import compute
+from genoconv.runs import workers as module
 from genoconv.runs.engines import make_engine
-from genoconv.runs.job import EmbedSettings
+from genoconv.runs.job import EmbedSettings, Engine
 from genoconv.runs.transfers import Unit
-from genoconv.runs.workers import Errand, Team, rehearse
+from genoconv.runs.workers import Errand, Team, rehearse, wait_for_workers
 
 MODEL = Path(__file__).resolve().parents[1] / "golden" / "tiny-d64"
 
@@ -91,3 +95,35 @@ def test_a_worker_that_waits_for_a_unit_ends_when_it_is_told_to(tmp_path: Path) 
     finally:
         team.dismiss()
     assert ended == [True]
+
+
+class Threads(Team):
+    """A team whose workers are threads of this process."""
+
+    def __init__(self) -> None:
+        self._members = {}
+        self._told_all = set()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 25])
+def test_workers_that_launch_ahead_do_not_wait_for_units_that_nobody_sends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(compute, "runs_ahead", lambda engine: True)
+    team, device = Threads(), torch.device("cpu")
+
+    def serve(pipe: Connection, engine: Engine, number: int) -> None:
+        module._serve(pipe, engine, module._received(pipe), number)
+        pipe.send(module.COMMITTED)
+
+    for number in range(2):
+        ours, theirs = Pipe()
+        engine = make_engine(EmbedSettings(threads=1), MODEL, device, longest=64)
+        thread: Any = Thread(target=serve, args=(theirs, engine, number), daemon=True)
+        thread.start()
+        team._members[ours] = thread, device
+    records = [Record(f"r{row}", "", b"ACGT" * (1 + row % 16), "r.fa", 1, {}, 0) for row in range(count)]
+    units = ((np.array([row]), [record]) for row, record in enumerate(records))
+    assert sum(done.rows for done in team.work(Errand(64, tmp_path, "high"), units)) == count
+    wait_for_workers()
+    assert sum(len(Part.open(path).rows) for path in tmp_path.glob("part-*.npz")) == count
