@@ -14,6 +14,7 @@ KERNELS = {
     "embedding": r"^embed_kernel",
     "convolution": r"^(blocks|direct|inner|middle|(outer|pair)_(forward|inverse)|decimate|interpolate|exact.+)_kernel",
     "filters": r"^(turn|pack)_kernel|fft",
+    "pooling": r"^sums_kernel",
     "projections": r"gemm|nvjet|cutlass|xmma|cublas|splitk",
 }
 """Group -> names of its GPU kernels in half precision; what no group has is `other`. Matrix products that make filters,
