@@ -12,7 +12,8 @@ KERNELS = {
     "short filter, gates": r"^gates_kernel",
     "output projection, MLP": r"^transform_kernel",
     "embedding": r"^embed_kernel",
-    "convolution": r"^(blocks|direct|inner|middle|(outer|pair)_(forward|inverse)|decimate|interpolate|exact.+)_kernel",
+    "convolution": r"^(blocks|direct|signals|inner|middle|(outer|pair)_(forward|inverse)|decimate|interpolate|exact.+)"
+    r"_kernel",
     "filters": r"^(turn|pack)_kernel|fft",
     "pooling": r"^sums_kernel",
     "projections": r"gemm|nvjet|cutlass|xmma|cublas|splitk",
