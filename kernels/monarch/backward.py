@@ -176,7 +176,7 @@ def _inner(x: _Operands, plan: Plan, data: Tensor, skip: Tensor, planes: Tensor,
     device = x.u.device
     inner_backward_kernel[(triton.cdiv(stretches, steps), triton.cdiv(B, rows))](
         *planes[0], *planes[1], product, data, skip,
-        tables.dft_matrix(inner[0], device), tables.dft_matrix(inner[1], device), tables.inner_twiddle(*inner, device),
+        tables.halved_left(device), tables.halved_right(inner[1], device), tables.halved_twiddle(inner[1], device),
         B, rows, first, each, steps, stretches,
         N1=inner[0], N2=inner[1], GAIN=filters.GAIN, SKIP=x.skip is not None, RESULT=x.out_gated, num_warps=4,
     )  # fmt: skip

@@ -58,7 +58,7 @@ def blocks_backward_kernel(
     m = tl.load(inner_ptr + 2 * N2 * N2 + o_f2)
     tr = tl.load(twiddle_ptr + o_p)
     ti = tl.load(twiddle_ptr + P + o_p)
-    kr, ki = load_spectrum(spectrum_ptr + h * 2 * P, N1, N2)
+    kr, ki = load_spectrum(spectrum_ptr + h * 2 * P, P, N2)
     scale = tl.load(scale_ptr + h)
     factor = tl.load(factor_ptr + h)
     skip = tl.load(skip_ptr + h).to(tl.float32) / (scale * GROWTH) if SKIP else 0.0
@@ -117,7 +117,8 @@ def inner_backward_kernel(
 ):  # fmt: skip
     """Rows of the planes of x and g, in place: ROWS rows of the batch of STEPS stretches (of all channels' NJ).
 
-    The planes of x become those of the ungated result, if RESULT is 1, and those of g those of x's gradient.
+    The planes of x become those of the ungated result, if RESULT is 1, and those of g those of x's gradient. The rows of
+    the left matrix and the columns of the right one are in the order of the spectrum.
     """
     P: tl.constexpr = N1 * N2
     i_c = tl.program_id(0)
@@ -154,15 +155,15 @@ def inner_backward_kernel(
             xr = xr.to(tl.float16)
             xi = xi.to(tl.float16)
             if RESULT:
-                kr, ki = load_spectrum(p_spectrum, N1, N2)
+                kr, ki = load_spectrum(p_spectrum, P, N2)
                 kr = kr.to(tl.float32) * (1.0 / GAIN)
                 ki = ki.to(tl.float32) * (1.0 / GAIN)
                 if SKIP:
                     kr += tl.load(skip_ptr + H0 + h)
                 er, ei = multiply(xr, xi, kr, ki)
-                er, ei = right_product(er, ei, c2, m2, s2)
+                er, ei = right_product(er, ei, tl.trans(c2), tl.trans(m2), tl.trans(s2))
                 er, ei = multiply_conjugate(er, ei, tr, ti)
-                er, ei = left_product(c1, m1, s1, er, ei)
+                er, ei = left_product(tl.trans(c1), tl.trans(m1), tl.trans(s1), er, ei)
                 tl.store(x_real_ptr + o_z, er.to(tl.float16))
                 tl.store(x_imaginary_ptr + o_z, ei.to(tl.float16))
             ar, ai = left_product(c1, s1, m1, wr, wi)
@@ -171,15 +172,15 @@ def inner_backward_kernel(
             er, ei = multiply_conjugate(gr, gi, xr.to(tl.float32), xi.to(tl.float32))
             pr += er
             pi += ei
-            kr, ki = load_spectrum(p_spectrum, N1, N2)
+            kr, ki = load_spectrum(p_spectrum, P, N2)
             kr = kr.to(tl.float32) * (1.0 / GAIN)
             ki = ki.to(tl.float32) * (1.0 / GAIN)
             if SKIP:
                 kr += tl.load(skip_ptr + H0 + h)
             er, ei = multiply_conjugate(gr, gi, kr, ki)
-            er, ei = right_product(er, ei, c2, m2, s2)
+            er, ei = right_product(er, ei, tl.trans(c2), tl.trans(m2), tl.trans(s2))
             er, ei = multiply_conjugate(er, ei, tr, ti)
-            er, ei = left_product(c1, m1, s1, er, ei)
+            er, ei = left_product(tl.trans(c1), tl.trans(m1), tl.trans(s1), er, ei)
             tl.store(g_real_ptr + o_z, er.to(tl.float16))
             tl.store(g_imaginary_ptr + o_z, ei.to(tl.float16))
         p_product = product_ptr + (i_b * STRETCHES + hj).to(tl.int64) * 2 * P + o_p

@@ -65,8 +65,8 @@ def blocks_kernel(
         skip = tl.load(skip_ptr + h).to(tl.float32) / (scale * GROWTH)
     p_spectrum = spectrum_ptr + h.to(tl.int64) * (HISTORY + 1) * 2 * P
     if KEEP:
-        tr, ti = load_spectrum(twiddle_ptr, N1, N2)
-        kr, ki = load_spectrum(p_spectrum, N1, N2)
+        tr, ti = load_spectrum(twiddle_ptr, P, N2)
+        kr, ki = load_spectrum(p_spectrum, P, N2)
         ki = -ki
     # What the block before adds to the spectrum of this one.
     if HISTORY:
@@ -94,12 +94,12 @@ def blocks_kernel(
             u, gate = _load(u_ptr, in_gate_ptr, u_b, u_h, i_b, i_h, b, h, o_t, L, UNIT, IN_GATED)
             x = gated(u, gate, IN_GATED)
         if not KEEP:
-            tr, ti = load_spectrum(twiddle_ptr + t * ZERO, N1, N2)
+            tr, ti = load_spectrum(twiddle_ptr + t * ZERO, P, N2)
         br, bi = multiply(tl.dot(f1r, x), tl.dot(f1i, x), tr, ti)
         ur, ui = whole_right_product(br, bi, right, N1, N2)
         # From here on conjugates, so that the way back takes the same matrix.
         if not KEEP:
-            kr, ki = load_spectrum(p_spectrum + t * ZERO, N1, N2)
+            kr, ki = load_spectrum(p_spectrum + t * ZERO, P, N2)
             ki = -ki
         if SKIP:
             dr, di = multiply_conjugate(kr.to(tl.float32) + skip, ki, ur, ui)
@@ -109,7 +109,7 @@ def blocks_kernel(
             dr = (dr + vr).to(tl.float16)
             di = (di + vi).to(tl.float16)
             if r + 1 < BLOCKS:
-                k1r, k1i = load_spectrum(p_spectrum + t * ZERO + 2 * P, N1, N2)
+                k1r, k1i = load_spectrum(p_spectrum + t * ZERO + 2 * P, P, N2)
                 if SKIP:
                     er, ei = multiply_conjugate(k1r, skip - k1i.to(tl.float32), ur, ui)
                 else:
@@ -121,7 +121,7 @@ def blocks_kernel(
                 vi = tl.zeros((N1, N2), dtype=tl.float16)
         er, ei = whole_right_product(dr, di, right, N1, N2)
         if not KEEP:
-            tr, ti = load_spectrum(twiddle_ptr + (t + 1) * ZERO, N1, N2)
+            tr, ti = load_spectrum(twiddle_ptr + (t + 1) * ZERO, P, N2)
         gr, gi = multiply(er, ei, tr, ti)
         y = tl.dot(f1r, gr.to(tl.float16))
         y = tl.dot(f1m, gi.to(tl.float16), y) * scale

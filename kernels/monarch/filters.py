@@ -58,7 +58,7 @@ def gradient(product: Tensor, plan: Plan, taps: int, factor: Tensor) -> Tensor:
 
     parts, H = product.shape[:2]
     z = torch.empty(H, plan.n, dtype=torch.complex64, device=product.device)
-    unpack_kernel[_grid(plan, H)](product, torch.view_as_real(z), parts, *_order(plan), num_warps=4)
+    unpack_kernel[_grid(plan, H)](product, torch.view_as_real(z), parts, *_order(plan), _halved(plan), num_warps=4)
     z = torch.fft.ifft(z, norm="forward")
     lags = torch.empty(H, taps, device=product.device)
     factor = factor * growth(plan)
@@ -107,12 +107,13 @@ def _spectrum(taps: Tensor, plan: Plan, data: Tensor, scale: Tensor) -> None:
         # The part for the block d before: its own filter block, and the wrapped half of the previous filter block.
         z[:, 1:] = z[:, 1:] - 1j * z[:, :-1]
     most = torch.linalg.vector_norm(torch.view_as_real(z).flatten(1), float("inf"), dim=1)
-    gain = GAIN if plan.method in ("passes", "signals") and data.dtype == torch.float16 else 1.0
+    halved = _halved(plan) and data.dtype == torch.float16
+    gain = GAIN if halved else 1.0
     if data.dtype == torch.float16:
         gain /= growth(plan)
     room = min(_ROOM / plan.n**0.5, _LARGEST_BIN)
     pack_kernel[(*_grid(plan, H), parts)](
-        torch.view_as_real(z), most, data, scale, room, gain, parts, *_order(plan), num_warps=4
+        torch.view_as_real(z), most, data, scale, room, gain, parts, *_order(plan), halved, num_warps=4
     )
 
 
@@ -129,6 +130,11 @@ def _order(plan: Plan) -> tuple[int, int, int, int, int, int]:
     """What the packing kernels ask of a plan: F0, F1, N1, REST, N2, SIZE."""
     first, second, n1, n2 = (*plan.factors[:-2], 1, 1)[:2] + plan.factors[-2:]
     return first, second, n1, plan.n // n2, n2, _BINS // n2
+
+
+def _halved(plan: Plan) -> bool:
+    """Whether the kernels for float16 have even and odd frequencies apart (see `rows_kernel`)."""
+    return plan.method in ("passes", "signals")
 
 
 def _power_of_two(x: Tensor) -> Tensor:

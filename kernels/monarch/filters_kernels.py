@@ -2,15 +2,15 @@
 """Filters on their way into spectra and back: turned, reordered, scaled and rounded, around a transform by torch.
 
 Natural order is that of a transform: bin j of n. With factors (F0, F1, N1, N2), where F0 and F1 may be 1, bin
-((j3 N1 + j2) F1 + j1) F0 + j0 is value (j2, j3) of stretch (j0, j1) in the order of the convolutions' kernels. Spectra
-in float16 are stored by `spectrum_place` within a stretch, all else row by row. Complex numbers in natural order are
-float32, real and imaginary part side by side.
+((j3 N1 + j2) F1 + j1) F0 + j0 is value (j2, j3) of stretch (j0, j1) in the order of the convolutions' kernels; if that
+is HALVED, value (halved_row(j2), halved_column(j3)). Spectra in float16 are stored by `spectrum_place` within a
+stretch, all else row by row. Complex numbers in natural order are float32, real and imaginary part side by side.
 """
 
 import triton
 import triton.language as tl
 
-from genoconv.kernels.monarch.pieces import spectrum_place
+from genoconv.kernels.monarch.pieces import halved_column, halved_row, spectrum_place
 
 
 @triton.jit
@@ -56,7 +56,8 @@ def _stretch(r, F0, F1):
 
 @triton.jit(do_not_specialize=["D", "F0", "F1", "N1"])
 def pack_kernel(
-    z_ptr, most_ptr, data_ptr, scale_ptr, ROOM, GAIN, D, F0, F1, N1, REST, N2: tl.constexpr, SIZE: tl.constexpr
+    z_ptr, most_ptr, data_ptr, scale_ptr, ROOM, GAIN, D, F0, F1, N1, REST,
+    N2: tl.constexpr, SIZE: tl.constexpr, HALVED: tl.constexpr,
 ):  # fmt: skip
     """Spectra (H, D, N) in natural order into (H, D, stretches, 2, N1 * N2); SIZE * N2 bins, REST = N / N2.
 
@@ -77,10 +78,14 @@ def pack_kernel(
     z = z_ptr + ((h * D + d) * REST * N2 + j[None, :].to(tl.int64) * REST + r[:, None]) * 2
     o = (h * D + d) * 2 * REST * N2 + _stretch(r, F0, F1)[:, None] * 2 * P
     row = (r // (F0 * F1))[:, None]
+    column = j[None, :]
+    if HALVED:
+        row = halved_row(row)
+        column = halved_column(column, N2)
     if data_ptr.dtype.element_ty == tl.float16:
-        o += spectrum_place(row, j[None, :])
+        o += spectrum_place(row, column)
     else:
-        o += row * N2 + j[None, :]
+        o += row * N2 + column
     tl.store(data_ptr + o, (tl.load(z, mask=mask, other=0.0) * (power * GAIN)).to(data_ptr.dtype.element_ty), mask=mask)
     tl.store(
         data_ptr + o + P,
@@ -90,14 +95,21 @@ def pack_kernel(
 
 
 @triton.jit
-def unpack_kernel(product_ptr, z_ptr, PARTS, F0, F1, N1, REST, N2: tl.constexpr, SIZE: tl.constexpr):
+def unpack_kernel(
+    product_ptr, z_ptr, PARTS, F0, F1, N1, REST, N2: tl.constexpr, SIZE: tl.constexpr, HALVED: tl.constexpr
+):  # fmt: skip
     """The sum of PARTS products (PARTS, H, stretches, 2, N1, N2) float32 into natural order, (H, N) complex."""
     h = tl.program_id(1).to(tl.int64)
     r = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
     j = tl.arange(0, N2)
     mask = (r < REST)[:, None] & (j >= 0)[None, :]
     P = N1 * N2
-    o = h * 2 * REST * N2 + _stretch(r, F0, F1)[:, None] * 2 * P + (r // (F0 * F1))[:, None] * N2 + j[None, :]
+    row = (r // (F0 * F1))[:, None]
+    column = j[None, :]
+    if HALVED:
+        row = halved_row(row)
+        column = halved_column(column, N2)
+    o = h * 2 * REST * N2 + _stretch(r, F0, F1)[:, None] * 2 * P + row * N2 + column
     real = tl.zeros((SIZE, N2), dtype=tl.float32)
     imaginary = tl.zeros((SIZE, N2), dtype=tl.float32)
     for part in range(PARTS):

@@ -12,8 +12,8 @@ from genoconv.kernels.monarch.direct_kernel import direct_kernel
 from genoconv.kernels.monarch.filters import DIRECT_SAMPLES, DIRECT_STEP, GAIN
 from genoconv.kernels.monarch.finite_kernel import finite_kernel
 from genoconv.kernels.monarch.outer import Group, Source, Target, outer_of, portion
-from genoconv.kernels.monarch.passes_kernels import inner_kernel
 from genoconv.kernels.monarch.plan import PLANE_BYTES, Plan, tile
+from genoconv.kernels.monarch.rows_kernel import rows_kernel
 from genoconv.kernels.monarch.signals_kernel import signals_kernel
 
 # Where a program does whole signals: programs on a multiprocessor, and columns that each transforms at a time (H200, ps
@@ -123,7 +123,7 @@ def _blocks(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     blocks_kernel[(H, triton.cdiv(B * blocks, steps))](
         x.u, x.in_gate, x.out_gate, x.out, data, scale, x.skip,
         tables.shifted_dft_matrix(n1, device), tables.ordered_block_twiddle(n1, n2, device),
-        tables.whole_dft_matrix(n2, device, left=False),
+        tables.whole_dft_matrix(n2, device),
         *x.strides("u", "in_gate", "out_gate", "out"),
         x.length, blocks, steps, B * blocks, 0,
         N1=n1, N2=n2, HISTORY=plan.history, GROWTH=tables.growth(plan), UNIT=x.unit,
@@ -152,8 +152,7 @@ def _signals(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     signals_kernel[(programs,)](
         x.u, x.in_gate, x.out_gate, x.out, planes, data, scale, _skip(x, plan, scale),
         tables.signal_coefficients(rows, (n1, n2), device),
-        tables.whole_dft_matrix(n1, device, left=True), tables.whole_dft_matrix(n2, device, left=False),
-        tables.signal_twiddle(rows, (n1, n2), device),
+        *_row_tables(n2, device), tables.signal_twiddle(rows, (n1, n2), device),
         *x.strides("u", "in_gate", "out_gate", "out"),
         B, x.length, B * H, 0,
         N1=n1, N2=n2, J=rows, G=_SIGNAL_COLUMNS // n2, GAIN=GAIN, UNIT=x.unit, **x.gates, **x.skips,
@@ -200,15 +199,19 @@ def _convolve_rows(planes: Tensor, plan: Plan, data: Tensor, skip: Tensor | None
     device = planes.device
     work = group.rows * stretches
     share = portion(work, 1, 16)
-    inner_kernel[(triton.cdiv(work, share),)](
-        planes, data, data if skip is None else skip,
-        tables.whole_dft_matrix(inner[0], device, left=True), tables.whole_dft_matrix(inner[1], device, left=False),
-        tables.ordered_inner_twiddle(*inner, device),
+    rows_kernel[(triton.cdiv(work, share),)](
+        planes, data, data if skip is None else skip, *_row_tables(inner[1], device),
+        tables.row_twiddle(inner[1], device),
         planes.stride(0), group.batch, group.first, stretches, share, work, 0,
-        N1=inner[0], N2=inner[1], GAIN=GAIN, SKIP=skip is not None, KEEP=inner[1] < 64,
-        # For 3 programs on a multiprocessor (H200, 64 x 64: 4.0 ps a sample, two with the twiddle in registers 4.3).
+        N2=inner[1], GAIN=GAIN, SKIP=skip is not None,
+        # For 3 programs on a multiprocessor (H200, 64 x 64: 3.2 ps a sample, two 3.7, four 4.3).
         num_warps=4, maxnreg=168,
     )  # fmt: skip
+
+
+def _row_tables(n2: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Matrices of the transforms of a row (64, n2), and the factor of the odd half."""
+    return tables.half_left(device), tables.half_right(n2, device), tables.half_twist(device)
 
 
 def common_unit(*sizes: int) -> int:

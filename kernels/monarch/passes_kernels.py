@@ -15,13 +15,9 @@ from genoconv.kernels.monarch.pieces import (
     left_product,
     load_gated,
     load_scaled,
-    load_spectrum,
     multiply,
     multiply_conjugate,
-    stack,
     store_gated,
-    whole_left_product,
-    whole_right_product,
 )
 
 
@@ -128,81 +124,6 @@ def middle_kernel(
             zr, zi = multiply(zr, zi, wr, wi)
         tl.store(real_ptr + o_z, zr.to(tl.float16), mask=m_z)
         tl.store(imaginary_ptr + o_z, zi.to(tl.float16), mask=m_z)
-
-
-@triton.jit
-def _stretch(t, B, NJ):
-    """Where stretch t of the work lies in the planes: work goes by channel, stretch, row; planes by channel and row."""
-    hj = t // B
-    return ((hj // NJ) * B + t % B).to(tl.int64) * NJ + hj % NJ
-
-
-@triton.jit(do_not_specialize=["H0", "NJ", "STEPS", "TOTAL"], do_not_specialize_on_alignment=["B"])
-def inner_kernel(
-    planes_ptr, spectrum_ptr, skip_ptr, left_ptr, right_ptr, twiddle_ptr,
-    PLANE, B, H0, NJ, STEPS, TOTAL, ZERO,
-    N1: tl.constexpr, N2: tl.constexpr, GAIN: tl.constexpr, SKIP: tl.constexpr, KEEP: tl.constexpr,
-):  # fmt: skip
-    """Planes (2, PLANE) into planes, in place: every stretch of N1 * N2 values convolved with its part of the spectrum.
-
-    Stretch j (of NJ) of all B rows of a channel are done one after the other, while their spectrum is in the cache. The
-    spectrum is larger by GAIN than the results are meant to be; skip_ptr (H,) is in the units of the results.
-
-    Complex products are single products of stacked parts, as each one is waited for; and the way back is the conjugate
-    of the way forth, so that it takes the same matrices, as these take room.
-
-    KEEP holds the twiddle, which is in the order of spectra, in registers. Otherwise it is read twice at each step,
-    from addresses to which step * ZERO is added (ZERO is 0, but the compiler does not know), and the spectrum early.
-    """
-    P: tl.constexpr = N1 * N2
-    i_c = tl.program_id(0)
-    o_1 = tl.arange(0, N1)
-    o_2 = tl.arange(0, N2)
-    o_11 = tl.arange(0, 2 * N1)
-    o_p = o_1[:, None] * N2 + o_2[None, :]
-    imaginary = PLANE.to(tl.int64)
-    o_x = (o_11[:, None] // N1) * imaginary + (o_11[:, None] % N1) * N2 + o_2[None, :]
-    left = tl.load(left_ptr + o_11[:, None] * (2 * N1) + o_11[None, :])
-    if N1 == N2:
-        right = tl.trans(left)
-    else:
-        o_22 = tl.arange(0, 2 * N2)
-        right = tl.load(right_ptr + o_22[:, None] * (2 * N2) + o_22[None, :])
-    if KEEP:
-        tr, ti = load_spectrum(twiddle_ptr, N1, N2)
-    first = i_c * STEPS
-    next_z = planes_ptr + _stretch(first, B, NJ) * P
-    next_x = tl.load(next_z + o_x)
-    for step in tl.range(0, tl.minimum(STEPS, TOTAL - first), num_stages=1):
-        t = first + step
-        hj = t // B
-        h = hj // NJ
-        p_z = next_z
-        p_k = spectrum_ptr + ((H0 + h).to(tl.int64) * NJ + hj % NJ) * 2 * P
-        if not KEEP:
-            kr, ki = load_spectrum(p_k, N1, N2)
-            tr, ti = load_spectrum(twiddle_ptr + step * ZERO, N1, N2)
-        ar, ai = whole_left_product(left, next_x, N1, N2)
-        # The next stretch is on its way while this one is worked on (4.4 against 4.9 ps a sample at 64 x 32, H200).
-        next_z = planes_ptr + _stretch(tl.minimum(t + 1, TOTAL - 1), B, NJ) * P
-        next_x = tl.load(next_z + o_x)
-        br, bi = multiply(ar, ai, tr, ti)
-        ur, ui = whole_right_product(br, bi, right, N1, N2)
-        if KEEP:
-            kr, ki = load_spectrum(p_k, N1, N2)
-        kr = kr.to(tl.float32) * (1.0 / GAIN)
-        ki = ki.to(tl.float32) * (-1.0 / GAIN)
-        if SKIP:
-            kr += tl.load(skip_ptr + H0 + h)
-        # From here on conjugates.
-        dr, di = multiply_conjugate(kr, ki, ur, ui)
-        er, ei = whole_right_product(dr, di, right, N1, N2)
-        if not KEEP:
-            tr, ti = load_spectrum(twiddle_ptr + (step + 1) * ZERO, N1, N2)
-        gr, gi = multiply(er, ei, tr, ti)
-        zr, zi = whole_left_product(left, stack(gr, gi, N1, N2), N1, N2)
-        tl.store(p_z + o_p, zr.to(tl.float16))
-        tl.store(p_z + imaginary + o_p, -zi.to(tl.float16))
 
 
 @triton.jit(do_not_specialize=["H0", "N1", "SIGNALS", "STEPS"], do_not_specialize_on_alignment=["B", "CHUNKS"])

@@ -44,22 +44,10 @@ def real_left_product(f, x, N1: tl.constexpr, N2: tl.constexpr):
 
 
 @triton.jit
-def whole_left_product(f, x, N1: tl.constexpr, N2: tl.constexpr):
-    """(c + i s) @ (a + i b), with f = [[c, -s], [s, c]] and x = [a; b]."""
-    return real_left_product(f, x, N1, N2)
-
-
-@triton.jit
 def whole_right_product(ar, ai, f, N1: tl.constexpr, N2: tl.constexpr):
     """(ar + i ai) @ (c + i s), with f = [[c, s], [-s, c]]."""
     a = tl.reshape(tl.permute(tl.join(ar.to(tl.float16), ai.to(tl.float16)), (0, 2, 1)), (N1, 2 * N2))
     return tl.split(tl.permute(tl.reshape(tl.dot(a, f), (N1, 2, N2)), (0, 2, 1)))
-
-
-@triton.jit
-def stack(ar, ai, N1: tl.constexpr, N2: tl.constexpr):
-    """[ar; ai], float16."""
-    return tl.reshape(tl.permute(tl.join(ar.to(tl.float16), ai.to(tl.float16)), (2, 0, 1)), (2 * N1, N2))
 
 
 @triton.jit
@@ -75,14 +63,31 @@ def spectrum_place(row, column):
 
 
 @triton.jit
-def load_spectrum(p, N1: tl.constexpr, N2: tl.constexpr):
-    """Real and imaginary part of a tile (64, N2) of spectrum, float16: no exchange between threads."""
-    tl.static_assert(N1 == 64)
-    o = tl.arange(0, N1 * N2)
+def halved_row(row):
+    """Where row `row` of the spectrum of a row of planes stands: pairs of an even and an odd one are 8 rows apart.
+
+    Then they belong to one thread (see rows_kernel.py).
+    """
+    return row // 16 * 16 + row % 2 * 8 + row // 2 % 8
+
+
+@triton.jit
+def halved_column(column, N2: tl.constexpr):
+    """Where column `column` of N2 stands: even ones come first."""
+    return column % 2 * (N2 // 2) + column // 2
+
+
+@triton.jit
+def load_spectrum(p, PART: tl.constexpr, N2: tl.constexpr):
+    """Real and imaginary part, PART values apart, of a tile (64, N2) of spectrum, float16.
+
+    There is no exchange between threads.
+    """
+    o = tl.arange(0, 64 * N2)
     k = tl.reshape(tl.load(p + o), (N2 // 16, 4, 8, 4, 2, 2, 2))
-    real = tl.reshape(tl.permute(k, (1, 5, 2, 0, 4, 3, 6)), (N1, N2))
-    k = tl.reshape(tl.load(p + N1 * N2 + o), (N2 // 16, 4, 8, 4, 2, 2, 2))
-    return real, tl.reshape(tl.permute(k, (1, 5, 2, 0, 4, 3, 6)), (N1, N2))
+    real = tl.reshape(tl.permute(k, (1, 5, 2, 0, 4, 3, 6)), (64, N2))
+    k = tl.reshape(tl.load(p + PART + o), (N2 // 16, 4, 8, 4, 2, 2, 2))
+    return real, tl.reshape(tl.permute(k, (1, 5, 2, 0, 4, 3, 6)), (64, N2))
 
 
 @triton.jit

@@ -13,15 +13,8 @@ Strides and lengths of signals are given in units of UNIT samples, as in passes_
 import triton
 import triton.language as tl
 
-from genoconv.kernels.monarch.pieces import (
-    gated,
-    load_spectrum,
-    multiply,
-    multiply_conjugate,
-    stack,
-    whole_left_product,
-    whole_right_product,
-)
+from genoconv.kernels.monarch.pieces import gated
+from genoconv.kernels.monarch.rows_kernel import convolve_row, load_matrices, load_row
 
 
 @triton.jit
@@ -54,42 +47,19 @@ def _forward(
 
 @triton.jit
 def _rows(
-    real, p_k, skip, left, right, twiddle_ptr, ZERO,
-    N1: tl.constexpr, N2: tl.constexpr, J: tl.constexpr, GAIN: tl.constexpr, SKIP: tl.constexpr,
+    real, p_k, skip, matrices, twiddle_ptr, ZERO,
+    N2: tl.constexpr, J: tl.constexpr, GAIN: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
-    """All rows of the planes of a signal, in place: convolved each with its part of the spectrum (see inner_kernel).
-
-    Each row has a twiddle of its own, read twice, for registers buy more when they hold a third program: the second
-    time from an address to which j * ZERO is added (ZERO is 0, but the compiler does not know).
-    """
-    P: tl.constexpr = N1 * N2
-    o_1 = tl.arange(0, N1)
-    o_2 = tl.arange(0, N2)
-    o_11 = tl.arange(0, 2 * N1)
-    o_p = o_1[:, None] * N2 + o_2[None, :]
-    o_x = (o_11[:, None] // N1) * (J * P) + (o_11[:, None] % N1) * N2 + o_2[None, :]
-    next_x = tl.load(real + o_x)
+    """All rows of the planes of a signal, in place, each with a twiddle and a part of the spectrum of its own."""
+    P: tl.constexpr = 64 * N2
+    row = load_row(real, J * P, N2)
     for j in tl.range(0, J, num_stages=1):
-        p_z = real + j * P
         p_t = twiddle_ptr + j * (2 * P)
-        kr, ki = load_spectrum(p_k + j * (2 * P), N1, N2)
-        tr, ti = load_spectrum(p_t, N1, N2)
-        ar, ai = whole_left_product(left, next_x, N1, N2)
-        next_x = tl.load(real + tl.minimum(j + 1, J - 1) * P + o_x)
-        br, bi = multiply(ar, ai, tr, ti)
-        ur, ui = whole_right_product(br, bi, right, N1, N2)
-        kr = kr.to(tl.float32) * (1.0 / GAIN)
-        ki = ki.to(tl.float32) * (-1.0 / GAIN)
-        if SKIP:
-            kr += skip
-        # From here on conjugates.
-        dr, di = multiply_conjugate(kr, ki, ur, ui)
-        er, ei = whole_right_product(dr, di, right, N1, N2)
-        tr, ti = load_spectrum(p_t + (j + 1) * ZERO, N1, N2)
-        gr, gi = multiply(er, ei, tr, ti)
-        zr, zi = whole_left_product(left, stack(gr, gi, N1, N2), N1, N2)
-        tl.store(p_z + o_p, zr.to(tl.float16))
-        tl.store(p_z + J * P + o_p, -zi.to(tl.float16))
+        next_z = real + tl.minimum(j + 1, J - 1) * P
+        p_k_j = p_k + j * (2 * P)
+        row = convolve_row(
+            row, matrices, real + j * P, next_z, J * P, p_k_j, skip, p_t, p_t + (j + 1) * ZERO, N2, GAIN, SKIP
+        )  # fmt: skip
 
 
 @triton.jit
@@ -129,7 +99,7 @@ def _inverse(
 @triton.jit(do_not_specialize=["TOTAL"], do_not_specialize_on_alignment=["B"])
 def signals_kernel(
     u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, planes_ptr, spectrum_ptr, scale_ptr, skip_ptr,
-    outer_ptr, left_ptr, right_ptr, twiddle_ptr,
+    outer_ptr, left_ptr, right_ptr, twist_ptr, twiddle_ptr,
     u_b, u_h, i_b, i_h, o_b, o_h, y_b, y_h,
     B, L, TOTAL, ZERO,
     N1: tl.constexpr, N2: tl.constexpr, J: tl.constexpr, G: tl.constexpr, GAIN: tl.constexpr, UNIT: tl.constexpr,
@@ -140,13 +110,7 @@ def signals_kernel(
     planes_ptr holds room for the planes of one signal, (2, J N1 N2) float16, for each program.
     """
     i_p = tl.program_id(0)
-    o_11 = tl.arange(0, 2 * N1)
-    left = tl.load(left_ptr + o_11[:, None] * (2 * N1) + o_11[None, :])
-    if N1 == N2:
-        right = tl.trans(left)
-    else:
-        o_22 = tl.arange(0, 2 * N2)
-        right = tl.load(right_ptr + o_22[:, None] * (2 * N2) + o_22[None, :])
+    matrices = load_matrices(left_ptr, right_ptr, twist_ptr, N2)
     real = planes_ptr + i_p.to(tl.int64) * (2 * J * N1 * N2)
     samples = L * UNIT
     for signal in tl.range(i_p, TOTAL, tl.num_programs(0), num_stages=1):
@@ -158,7 +122,7 @@ def signals_kernel(
         tl.debug_barrier()
         skip = tl.load(skip_ptr + h) if SKIP else 0.0
         p_k = spectrum_ptr + h * (2 * J * N1 * N2)
-        _rows(real, p_k, skip, left, right, twiddle_ptr, ZERO, N1, N2, J, GAIN, SKIP)
+        _rows(real, p_k, skip, matrices, twiddle_ptr, ZERO, N2, J, GAIN, SKIP)
         tl.debug_barrier()
         p_y = y_ptr + (b * y_b + h * y_h) * UNIT
         p_out = out_gate_ptr + (b * o_b + h * o_h) * UNIT

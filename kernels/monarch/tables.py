@@ -86,11 +86,14 @@ def dft_matrix(n: int, device: torch.device) -> Tensor:
 
 
 @_kept(32)
-def whole_dft_matrix(n: int, device: torch.device, *, left: bool) -> Tensor:
-    """The plain DFT c + i s as reals, (2 n, 2 n) float16: [[c, -s], [s, c]] or, from the right, [[c, s], [-s, c]]."""
+def whole_dft_matrix(n: int, device: torch.device) -> Tensor:
+    """The plain DFT c + i s, for products from the right, as reals, (2 n, 2 n) float16: [[c, s], [-s, c]]."""
     c, s, m = dft_matrix(n, device)
-    rows = ((c, m), (s, c)) if left else ((c, s), (m, c))
-    return torch.cat([torch.cat(row, 1) for row in rows]).contiguous()
+    return _blocks(c, s, m)
+
+
+def _blocks(c: Tensor, s: Tensor, m: Tensor) -> Tensor:
+    return torch.cat([torch.cat((c, s), 1), torch.cat((m, c), 1)]).contiguous()
 
 
 @_kept(32)
@@ -114,16 +117,66 @@ def ordered_block_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
 
 
 @_kept(32)
-def inner_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
-    """Between the factors of a plain transform, (2, n1, n2) float16."""
-    j = _count(n1, device)[:, None]
-    return _planes(turns(j * _count(n2, device) / (n1 * n2)), at=0, matrix=False)
+def half_left(device: torch.device) -> Tensor:
+    """Half of a transform of 64 rows, from the left: the DFT over 32, made unitary for 64, as reals, (64, 64) float16.
+
+    Rows and columns are those of `rows_kernel._grouped`.
+    """
+    j = _count(32, device)
+    c, s, m = _planes(turns(j[:, None] * j / 32) * unit(64), at=0, matrix=True)
+    order = torch.arange(64, device=device).view(2, 4, 8).transpose(0, 1).flatten()
+    return _blocks(c, m, s)[order][:, order].contiguous()
 
 
 @_kept(32)
-def ordered_inner_twiddle(n1: int, n2: int, device: torch.device) -> Tensor:
-    """The same in the order of spectra, (2, n1 n2)."""
-    return _spectrum_order(inner_twiddle(n1, n2, device))
+def half_twist(device: torch.device) -> Tensor:
+    """The twiddle of the odd half of a transform of 64 rows, (2, 32) float32."""
+    z = turns(_count(32, device) / 64)
+    return torch.stack((z.real, z.imag)).float().contiguous()
+
+
+@_kept(32)
+def half_right(n: int, device: torch.device) -> Tensor:
+    """The halves of a transform of n columns, from the right, of even and of odd frequencies, as reals, (2, n, n)."""
+    j = _count(n // 2, device)
+    halves = [turns(j[:, None] * (2 * j + odd) / n) * unit(n) for odd in (0, 1)]
+    return torch.stack([_blocks(*_planes(z, at=0, matrix=True)) for z in halves])
+
+
+@_kept(32)
+def row_twiddle(n2: int, device: torch.device) -> Tensor:
+    """Between the transforms of a row (64, n2), (2, 64 n2) float16, as `rows_kernel` reads it."""
+    return _row_order(turns(_count(64, device)[:, None] * _count(n2, device) / (64 * n2)))
+
+
+def _row_order(z: Tensor) -> Tensor:
+    """A twiddle (64, n2) in the order in which threads hold products of halves, each 8 values in one place."""
+    bits = _planes(z, at=0, matrix=False).reshape(2, 4, 8, -1, 4, 4, 2)
+    return bits.permute(0, 3, 1, 2, 5, 4, 6).reshape(2, -1).contiguous()
+
+
+@_kept(32)
+def halved_left(device: torch.device) -> Tensor:
+    """The DFT over 64 rows, (3, 64, 64) float16, its frequencies in the order of spectra of rows."""
+    return dft_matrix(64, device)[:, _halved_rows(device)].contiguous()
+
+
+@_kept(32)
+def halved_right(n: int, device: torch.device) -> Tensor:
+    """The DFT over n columns, (3, n, n) float16, its frequencies in the order of spectra of rows."""
+    return dft_matrix(n, device).view(3, n, -1, 2).transpose(2, 3).reshape(3, n, n)
+
+
+@_kept(32)
+def halved_twiddle(n2: int, device: torch.device) -> Tensor:
+    """Between the two, (2, 64, n2) float16."""
+    j = _halved_rows(device).double()[:, None]
+    return _planes(turns(j * _count(n2, device) / (64 * n2)), at=0, matrix=False)
+
+
+def _halved_rows(device: torch.device) -> Tensor:
+    """Which of 64 frequencies stands where (see `pieces.halved_row`)."""
+    return torch.arange(64, device=device).view(4, 8, 2).transpose(1, 2).flatten()
 
 
 @_kept(16)
@@ -165,12 +218,12 @@ def signal_twiddle(n1: int, inner: tuple[int, int], device: torch.device) -> Ten
     """The twiddle of the rows and that of columns m2 (see `signal_coefficients`) in one, for each of n1 rows.
 
     Returns:
-        (n1, 2, N1 N2) float16, in the order of spectra.
+        (n1, 2, N1 N2) float16, as `rows_kernel` reads them.
     """
     j = _count(n1, device)[:, None, None] - SHIFT
     m2 = _count(inner[1], device) / (inner[0] * inner[1])
     rows = turns(m2 * (_count(inner[0], device)[:, None] + j / n1))
-    return torch.stack([_spectrum_order(_planes(row, at=0, matrix=False)) for row in rows])
+    return torch.stack([_row_order(row) for row in rows])
 
 
 @_kept(16)
