@@ -117,7 +117,7 @@ def inner_backward_kernel(
 ):  # fmt: skip
     """Rows of the planes of x and g, in place: ROWS rows of the batch of STEPS stretches (of all channels' NJ).
 
-    The planes of x become those of the ungated result, if RESULT is 1, and those of g those of x's gradient. The rows of
+    The planes of x become those of the ungated result, if RESULT is 1, and those of g those of x's gradient. Rows of
     the left matrix and the columns of the right one are in the order of the spectrum.
     """
     P: tl.constexpr = N1 * N2
