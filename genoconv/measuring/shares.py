@@ -12,7 +12,7 @@ KERNELS = {
     "short filter, gates": r"^gates_kernel",
     "output projection, MLP": r"^transform_kernel",
     "embedding": r"^embed_kernel",
-    "convolution": r"^(blocks|direct|signals|inner|middle|(outer|pair)_(forward|inverse)|decimate|interpolate|exact.+)"
+    "convolution": r"^(blocks|direct|signals|rows|middle|(outer|pair)_(forward|inverse)|decimate|interpolate|exact.+)"
     r"_kernel",
     "filters": r"^(turn|pack)_kernel|fft",
     "pooling": r"^sums_kernel",

@@ -146,7 +146,7 @@ def exact_inner_kernel(
     B, H0, NJ, STEPS, TOTAL,
     N1: tl.constexpr, N2: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
-    """Planes into planes, in place: every stretch of N1 * N2 values convolved circularly; see inner_kernel."""
+    """Planes into planes, in place: every stretch of N1 * N2 values convolved circularly; see rows_kernel.py."""
     P: tl.constexpr = N1 * N2
     S: tl.constexpr = N1 * N1
     T: tl.constexpr = N2 * N2

@@ -40,7 +40,7 @@ def test_every_kernel_that_embeds_has_a_group() -> None:
 
 
 def test_what_no_kernel_fills_is_idle() -> None:
-    times = [("gates_kernel", 1.0), ("gates_kernel", 1.0), ("inner_kernel", 5.0)]
+    times = [("gates_kernel", 1.0), ("gates_kernel", 1.0), ("rows_kernel", 5.0)]
     assert kernel_shares(times, 10.0) == {"convolution": 0.5, "idle": 0.3, "short filter, gates": 0.2}
     assert "idle" not in kernel_shares(times, 6.0)
     assert kernel_shares([], 10.0) == {}
