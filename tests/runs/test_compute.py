@@ -187,7 +187,7 @@ def test_what_does_not_fit_when_it_is_launched_is_computed_in_its_turn(
     true = compute.pooled_rows
 
     def pooled_rows(engine: Engine, batch: Batch, *arguments: Any, **named: Any) -> Any:
-        if len(batch.records) > 1:
+        if len(batch.records) > 2:  # a GPU is warmed up with two
             raise MemoryError
         return true(engine, batch, *arguments, **named)
 
@@ -260,7 +260,7 @@ def test_records_that_did_not_fit_are_written_as_they_were_computed_at_last(
 
     def on_host(pooled: Any) -> Any:
         rows = len(next(iter(pooled.values())))
-        if rows > 1:
+        if rows > 2:  # a GPU is warmed up with two
             refused.append(rows)
             raise MemoryError
         return true(pooled)
