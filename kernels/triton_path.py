@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from genoconv.kernels.backends import HALF
-from genoconv.kernels.devices import on_device_of
+from genoconv.kernels.devices import on_device_of, shared_memory
 from genoconv.kernels.monarch import exact_plan, filters
 from genoconv.kernels.monarch.plan import Plan, choose
 from genoconv.kernels.monarch.rates import rates_for
@@ -37,7 +37,7 @@ def prepare(taps: Tensor, length: int, *, batch: int = 1, plan: Plan | None = No
     kept = min(K, length)
     if plan is None:
         if exact:
-            plan = exact_plan.choose(length, _shared_memory(taps.device))
+            plan = exact_plan.choose(length, shared_memory(taps.device))
         else:
             plan = choose(batch, H, length, kept, rates_for(taps.device))
     dtype = torch.float32 if exact else HALF[0]
@@ -83,13 +83,6 @@ def convolve(
             resample.convolve(u, spectrum.band, *filters, skip, in_gate, out_gate, out)
         if check and (channels := launch.channels_not_finite(out)):
             raise ConvolutionOverflowError(channels)
-
-
-def _shared_memory(device: torch.device) -> int:
-    """Bytes that one program may have; without a GPU, those of an H100."""
-    if device.type != "cuda":
-        return 1 << 18
-    return int(getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", 0))
 
 
 def _longest(plan: Plan, kept: int, taps: int) -> int:

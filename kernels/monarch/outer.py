@@ -8,10 +8,12 @@ import torch
 import triton
 from torch import Tensor
 
+from genoconv.kernels import devices
 from genoconv.kernels.monarch import tables
 from genoconv.kernels.monarch.pairs_kernels import pair_forward_kernel, pair_inverse_kernel
 from genoconv.kernels.monarch.passes_kernels import middle_kernel, outer_forward_kernel, outer_inverse_kernel
 from genoconv.kernels.monarch.plan import LARGEST_OUTER, Plan, packed, paired, tile
+from genoconv.kernels.monarch.ways import Way, way
 
 # Work of one program: enough to spread the loading of tables, few enough to fill the GPU several times over.
 _MOST_STEPS = 32
@@ -101,47 +103,63 @@ def outer_of(plan: Plan, group: Group, device: torch.device) -> Outer:
     return _Pair(plan, group, device) if paired(*plan.factors[:2]) else _TwoPasses(plan, group, device)
 
 
+class _Walk:
+    """One transform over strided columns in one direction: how its launch is laid out.
+
+    Attributes:
+        grid: Programs: by column, by signal.
+        sizes: Rows of the transform, columns, signals and the number of tiles of a program.
+        options: Constants of the kernel and of its compilation.
+    """
+
+    def __init__(self, n1: int, m: int, shift: float, signals: int, most: int, way: Way) -> None:
+        pack = packed(n1)
+        steps = portion(triton.cdiv(signals, pack), m // way.columns, most)
+        self.grid = (m // way.columns, triton.cdiv(signals, pack * steps))
+        self.sizes = (n1, m, signals, steps)
+        self.options = {"T1": tile(n1), "PACK": pack, **way.options}
+        self._constants = (n1, m, tile(n1), way.columns, shift)
+
+    def tables(self, *, inverse: bool, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Matrices and twiddle."""
+        return (
+            tables.outer_matrices(*self._constants, inverse, device),
+            tables.outer_twiddle(*self._constants, device),
+        )
+
+
 class _OnePass:
     """The outermost transform, over strided columns."""
 
     def __init__(self, plan: Plan, group: Group, device: torch.device) -> None:
         n1 = plan.factors[0]
         m = plan.n // n1
-        width = columns(n1)
-        pack = packed(n1)
         most = _MOST_STEPS if tile(n1) > LARGEST_OUTER else _MOST_STEPS // 2
-        steps = portion(triton.cdiv(group.rows, pack), m // width, most)
-        self._constants = (n1, m, tile(n1), width, tables.SHIFT)
-        self._sizes = (group.batch, group.first, group.length, n1, m, group.rows, steps, group.chunks)
-        self._shape = {"T1": tile(n1), "C": width, "PACK": pack, "UNIT": group.unit}
-        self._grid = (m // width, triton.cdiv(group.rows, pack * steps))
-        self._warps = 8 if tile(n1) > LARGEST_OUTER else 4
-        # Of the transform forth, for 3 or 2 programs on a multiprocessor.
-        self._registers = 128 if self._warps == 8 else 168
+        shared = devices.shared_memory(device)
+        self._forth = _Walk(n1, m, tables.SHIFT, group.rows, most, way("forth", tile(n1), shared))
+        self._back = _Walk(n1, m, tables.SHIFT, group.rows, most, way("back", tile(n1), shared))
+        self._sizes = (group.batch, group.first, group.length)
         self._group = group
         self._device = device
 
     def forward(self, source: Source, planes: Tensor) -> None:
         gate = source.x if source.gate is None else source.gate
-        outer_forward_kernel[self._grid](
-            source.x, gate, planes[0], planes[1],
-            tables.outer_matrices(*self._constants, False, self._device),
-            tables.outer_twiddle(*self._constants, self._device),
+        outer_forward_kernel[self._forth.grid](
+            source.x, gate, planes[0], planes[1], *self._forth.tables(inverse=False, device=self._device),
             gate if source.factor is None else source.factor,
-            *self._group.strides(source.x, gate), *self._sizes,
-            **self._shape, IN_GATED=source.gate is not None, SCALED=source.factor is not None, HISTORY=source.history,
-            num_warps=self._warps, maxnreg=self._registers,
+            *self._group.strides(source.x, gate), *self._sizes, *self._forth.sizes, self._group.chunks,
+            **self._forth.options, UNIT=self._group.unit,
+            IN_GATED=source.gate is not None, SCALED=source.factor is not None, HISTORY=source.history,
         )  # fmt: skip
 
     def inverse(self, planes: Tensor, target: Target) -> None:
         gate, second, second_gate = _gates(target)
-        outer_inverse_kernel[self._grid](
+        outer_inverse_kernel[self._back.grid](
             planes[0], planes[1], gate, target.y, second_gate, second, target.scale,
-            tables.outer_matrices(*self._constants, True, self._device),
-            tables.outer_twiddle(*self._constants, self._device),
-            *self._group.strides(gate, target.y, second_gate), *self._sizes,
-            **self._shape, OUT_GATED=target.gate is not None, SECOND=target.second is not None,
-            num_warps=self._warps,
+            *self._back.tables(inverse=True, device=self._device),
+            *self._group.strides(gate, target.y, second_gate), *self._sizes, *self._back.sizes, self._group.chunks,
+            **self._back.options, UNIT=self._group.unit,
+            OUT_GATED=target.gate is not None, SECOND=target.second is not None,
         )  # fmt: skip
 
 
@@ -151,13 +169,9 @@ class _TwoPasses(_OnePass):
     def __init__(self, plan: Plan, group: Group, device: torch.device) -> None:
         super().__init__(plan, group, device)
         n1, m, rows = plan.factors[1], prod(plan.factors[2:]), plan.factors[0] * group.rows
-        width = columns(n1)
-        pack = packed(n1)
-        steps = portion(triton.cdiv(rows, pack), m // width, _MOST_STEPS // 2)
-        self._middle_constants = (n1, m, tile(n1), width, 0.0)
-        self._middle_sizes = (n1, m, rows, steps)
-        self._middle_shape = {"T1": tile(n1), "C": width, "PACK": pack}
-        self._middle_grid = (m // width, triton.cdiv(rows, pack * steps))
+        shared = devices.shared_memory(device)
+        ways = way("middle forth", tile(n1), shared), way("middle back", tile(n1), shared)
+        self._middles = [_Walk(n1, m, 0.0, rows, _MOST_STEPS // 2, each) for each in ways]
 
     def forward(self, source: Source, planes: Tensor) -> None:
         super().forward(source, planes)
@@ -168,56 +182,50 @@ class _TwoPasses(_OnePass):
         super().inverse(planes, target)
 
     def _middle(self, planes: Tensor, *, inverse: bool) -> None:
-        middle_kernel[self._middle_grid](
-            planes[0], planes[1],
-            tables.outer_matrices(*self._middle_constants, inverse, self._device),
-            tables.outer_twiddle(*self._middle_constants, self._device),
-            *self._middle_sizes,
-            **self._middle_shape, INVERSE=inverse, num_warps=4,
+        walk = self._middles[inverse]
+        middle_kernel[walk.grid](
+            planes[0], planes[1], *walk.tables(inverse=inverse, device=self._device), *walk.sizes,
+            **walk.options, INVERSE=inverse,
         )  # fmt: skip
 
 
 class _Pair:
-    """Two outer transforms in one pass: the rows of some columns stay on chip between them.
-
-    Of what was tried (H200, ps a sample of 16 x 16 rows): forth 16 columns, 8 warps and 3 programs on a multiprocessor
-    3.2, 32 columns 4.0; back 32 columns, 8 warps and 2 programs 3.2, 16 columns 3.4.
-    """
+    """Two outer transforms in one pass: the rows of some columns stay on chip between them."""
 
     def __init__(self, plan: Plan, group: Group, device: torch.device) -> None:
         n1, n2 = plan.factors[:2]
         self._constants = (n1, n2, prod(plan.factors[2:]))
         self._tiles = tile(n1), tile(n2)
         self._between = tables.pair_between(n1, n2, self._tiles, device)
+        shared = devices.shared_memory(device)
+        self._forth = way("pair forth", prod(self._tiles), shared)
+        self._back = way("pair back", prod(self._tiles), shared)
         self._group = group
         self._device = device
 
     def forward(self, source: Source, planes: Tensor) -> None:
         gate = source.x if source.gate is None else source.gate
-        width, warps = 16, 8
-        twiddle = tables.ordered_pair_twiddle(*self._constants, self._tiles, width, warps, self._device)
-        grid, sizes = self._walk(width)
+        columns, warps = self._forth.columns, self._forth.warps
+        twiddle = tables.ordered_pair_twiddle(*self._constants, self._tiles, columns, warps, self._device)
+        grid, sizes = self._walk(columns)
         pair_forward_kernel[grid](
             source.x, gate, planes, *self._matrices(inverse=False), self._between, twiddle,
             gate if source.factor is None else source.factor,
             *self._group.strides(source.x, gate), planes.stride(0), *sizes,
-            TA=self._tiles[0], TB=self._tiles[1], C=width, UNIT=self._group.unit,
+            TA=self._tiles[0], TB=self._tiles[1], UNIT=self._group.unit,
             IN_GATED=source.gate is not None, SCALED=source.factor is not None, WARPS=warps,
-            num_warps=warps, maxnreg=80 if prod(self._tiles) <= 256 else 128,
+            KEEP=self._forth.keep, **self._forth.options,
         )  # fmt: skip
 
     def inverse(self, planes: Tensor, target: Target) -> None:
         gate, second, second_gate = _gates(target)
-        # Of 512 rows 32 columns would be faster (3.8 instead of 4.4), but more than the shared memory of some GPUs.
-        width = 32 if prod(self._tiles) <= 256 else 16
-        grid, sizes = self._walk(width)
+        grid, sizes = self._walk(self._back.columns)
         pair_inverse_kernel[grid](
             planes, gate, target.y, second_gate, second, target.scale, *self._matrices(inverse=True), self._between,
             tables.pair_twiddle(*self._constants, self._device),
             *self._group.strides(gate, target.y, second_gate), planes.stride(0), *sizes,
-            TA=self._tiles[0], TB=self._tiles[1], C=width, UNIT=self._group.unit,
-            OUT_GATED=target.gate is not None, SECOND=target.second is not None,
-            num_warps=8, maxnreg=128,
+            TA=self._tiles[0], TB=self._tiles[1], UNIT=self._group.unit,
+            OUT_GATED=target.gate is not None, SECOND=target.second is not None, **self._back.options,
         )  # fmt: skip
 
     def _walk(self, width: int) -> tuple[tuple[int, int], tuple[int, ...]]:
@@ -242,11 +250,6 @@ def _gates(target: Target) -> tuple[Tensor, Tensor, Tensor]:
     if target.second is None or target.second_gate is None:
         return gate, target.y, gate
     return gate, target.second, target.second_gate
-
-
-def columns(rows: int) -> int:
-    """Columns of an outer tile of some rows; of 32 to 512, these were fastest (H200)."""
-    return 32 if rows > LARGEST_OUTER else 64 if rows > 16 else 128
 
 
 def portion(work: int, programs: int, most: int = _MOST_STEPS) -> int:

@@ -56,11 +56,12 @@ def pair_forward_kernel(
     u_b, u_h, i_b, i_h,
     PLANE, B, H0, L, NA, NB, M, SIGNALS, STEPS, ZERO,
     TA: tl.constexpr, TB: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr, IN_GATED: tl.constexpr,
-    SCALED: tl.constexpr, WARPS: tl.constexpr,
+    SCALED: tl.constexpr, KEEP: tl.constexpr, WARPS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Real signals into planes (2, PLANE): C columns of a signal at a time, of STEPS signals.
 
-    SCALED multiplies each channel by its factor, (H,), before it is rounded to float16. ZERO is 0.
+    SCALED multiplies each channel by its factor, (H,), before it is rounded to float16. KEEP holds the twiddle in
+    registers; otherwise it is read at each step, from addresses to which step * ZERO is added (ZERO is 0).
     """
     i_c = tl.program_id(0)
     o_a = tl.arange(0, TA)
@@ -75,8 +76,9 @@ def pair_forward_kernel(
     bi = tl.load(second_ptr + TB * TB + o_f)
     bm = tl.load(second_ptr + 2 * TB * TB + o_f)
     between = _between(between_ptr, o_a, o_b, TB, 1, TA, TB, C)
-    twiddle = tl.load(twiddle_ptr + i_c * TA * TB * C + tl.arange(0, TA * TB * C))
-    twiddle = _ordered(twiddle, TB, TA * C, WARPS)
+    p_w = twiddle_ptr + i_c * TA * TB * C + tl.arange(0, TA * TB * C)
+    if KEEP:
+        twiddle = _ordered(tl.load(p_w), TB, TA * C, WARPS)
     # In signals [na, (nb, c)], in planes [jb, (ja, c)].
     o_x = (o_a[:, None] * NB + (o_bc // C)[None, :]) * M + i_c * C + (o_bc % C)[None, :]
     m_x = (o_a[:, None] < NA) & ((o_bc // C)[None, :] < NB) & (o_x < L * UNIT)
@@ -84,7 +86,7 @@ def pair_forward_kernel(
     m_z = (o_b[:, None] < NB) & ((o_ac // C)[None, :] < NA)
     imaginary = PLANE.to(tl.int64)
     first = tl.program_id(1) * STEPS
-    for step in tl.range(0, tl.minimum(STEPS, SIGNALS - first), num_stages=2):
+    for step in tl.range(0, tl.minimum(STEPS, SIGNALS - first), num_stages=STAGES):
         signal = first + step
         b = (signal % B).to(tl.int64)
         h = (H0 + signal // B).to(tl.int64)
@@ -97,6 +99,8 @@ def pair_forward_kernel(
         vr, vi = _unpacked(between, step * ZERO)
         yr, yi = multiply(tl.dot(ar, x), tl.dot(ai, x), vr, vi)
         zr, zi = left_product(br, bi, bm, _turned(yr, TA, TB, C), _turned(yi, TA, TB, C))
+        if not KEEP:
+            twiddle = _ordered(tl.load(p_w + step * ZERO), TB, TA * C, WARPS)
         wr, wi = _unpacked(twiddle, step * ZERO)
         zr, zi = multiply(zr, zi, wr, wi)
         p_z = planes_ptr + signal.to(tl.int64) * NA * NB * M
@@ -111,7 +115,7 @@ def pair_inverse_kernel(
     g_b, g_h, y_b, y_h, s_b, s_h,
     PLANE, B, H0, L, NA, NB, M, SIGNALS, STEPS, ZERO,
     TA: tl.constexpr, TB: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr, OUT_GATED: tl.constexpr,
-    SECOND: tl.constexpr,
+    SECOND: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Planes into real signals: the inverse of pair_forward_kernel, of which only the real part is wanted.
 
@@ -137,7 +141,7 @@ def pair_inverse_kernel(
     twiddle = tl.load(twiddle_ptr + o_z, mask=m_z, other=0)
     imaginary = PLANE.to(tl.int64)
     first = tl.program_id(1) * STEPS
-    for step in tl.range(0, tl.minimum(STEPS, SIGNALS - first), num_stages=2):
+    for step in tl.range(0, tl.minimum(STEPS, SIGNALS - first), num_stages=STAGES):
         signal = first + step
         b = (signal % B).to(tl.int64)
         h = (H0 + signal // B).to(tl.int64)

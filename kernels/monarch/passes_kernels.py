@@ -45,7 +45,7 @@ def outer_forward_kernel(
     u_b, u_h, i_b, i_h,
     B, H0, L, N1, M, SIGNALS, STEPS, CHUNKS,
     T1: tl.constexpr, C: tl.constexpr, PACK: tl.constexpr, UNIT: tl.constexpr, IN_GATED: tl.constexpr,
-    SCALED: tl.constexpr, HISTORY: tl.constexpr,
+    SCALED: tl.constexpr, HISTORY: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Real signals into planes: C columns of PACK signals at a time, STEPS times.
 
@@ -66,7 +66,7 @@ def outer_forward_kernel(
     o_w = o_j[:, None] * C + o_c[None, :]
     wr = tl.load(twiddle_ptr + o_w)
     wi = tl.load(twiddle_ptr + T1 * C + o_w)
-    for step in tl.range(0, tl.minimum(STEPS, tl.cdiv(SIGNALS, PACK) - i_r * STEPS), num_stages=2):
+    for step in tl.range(0, tl.minimum(STEPS, tl.cdiv(SIGNALS, PACK) - i_r * STEPS), num_stages=STAGES):
         signal, n1, there = _rows(i_r * STEPS + step, o_j[:, None], N1, SIGNALS, PACK)
         o_x = n1 * M + i_a * C + o_c[None, :]
         o_z = signal.to(tl.int64) * N1 * M + o_x
@@ -96,7 +96,7 @@ def outer_forward_kernel(
 def middle_kernel(
     real_ptr, imaginary_ptr, matrix_ptr, twiddle_ptr,
     N1, M, SIGNALS, STEPS,
-    T1: tl.constexpr, C: tl.constexpr, PACK: tl.constexpr, INVERSE: tl.constexpr,
+    T1: tl.constexpr, C: tl.constexpr, PACK: tl.constexpr, INVERSE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Planes into planes, in place: one more outer transform (or its inverse) of every row of N1 * M values."""
     i_a = tl.program_id(0)
@@ -110,7 +110,7 @@ def middle_kernel(
     o_w = o_j[:, None] * C + o_c[None, :]
     wr = tl.load(twiddle_ptr + o_w)
     wi = tl.load(twiddle_ptr + T1 * C + o_w)
-    for step in tl.range(0, tl.minimum(STEPS, tl.cdiv(SIGNALS, PACK) - i_r * STEPS), num_stages=2):
+    for step in tl.range(0, tl.minimum(STEPS, tl.cdiv(SIGNALS, PACK) - i_r * STEPS), num_stages=STAGES):
         signal, n1, there = _rows(i_r * STEPS + step, o_j[:, None], N1, SIGNALS, PACK)
         o_x = n1 * M + i_a * C + o_c[None, :]
         o_z = signal.to(tl.int64) * N1 * M + o_x
@@ -132,7 +132,7 @@ def outer_inverse_kernel(
     o_b, o_h, y_b, y_h, s_b, s_h,
     B, H0, L, N1, M, SIGNALS, STEPS, CHUNKS,
     T1: tl.constexpr, C: tl.constexpr, PACK: tl.constexpr, UNIT: tl.constexpr, OUT_GATED: tl.constexpr,
-    SECOND: tl.constexpr,
+    SECOND: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Planes into real signals: the inverse of outer_forward_kernel, of which only the real part is wanted.
 
@@ -148,7 +148,7 @@ def outer_inverse_kernel(
     o_w = o_j[:, None] * C + o_c[None, :]
     wr = tl.load(twiddle_ptr + o_w)
     wi = tl.load(twiddle_ptr + T1 * C + o_w)
-    for step in tl.range(0, tl.minimum(STEPS, tl.cdiv(SIGNALS, PACK) - i_r * STEPS), num_stages=2):
+    for step in tl.range(0, tl.minimum(STEPS, tl.cdiv(SIGNALS, PACK) - i_r * STEPS), num_stages=STAGES):
         signal, n1, there = _rows(i_r * STEPS + step, o_j[:, None], N1, SIGNALS, PACK)
         o_x = n1 * M + i_a * C + o_c[None, :]
         o_z = signal.to(tl.int64) * N1 * M + o_x

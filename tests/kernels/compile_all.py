@@ -1,6 +1,7 @@
 """Compiles the kernels for a GPU that is not there: real launches, but every launch ends with the compilation.
 
-Prints a line for each variant: the kernel's name and its bytes of shared memory. Argument: compute capability (90).
+Prints a line for each variant: the kernel's name and its bytes of shared memory.
+Arguments: compute capability (90), and the bytes of shared memory that one program may have.
 """
 
 import sys
@@ -11,7 +12,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from genoconv.kernels import sparsity
+from genoconv.kernels import devices, sparsity
 from genoconv.kernels.block.launch import sums
 from genoconv.kernels.monarch import backward, exact, filters, launch, resample
 from genoconv.kernels.monarch.plan import Plan
@@ -80,6 +81,7 @@ def float32(plan: Plan, L: int, *, gated: bool) -> None:
 
 
 driver.set_active(AbsentGPU())
+devices.shared_memory = lambda device: int(sys.argv[2])
 JITFunction.__getitem__ = compile_only
 forward(Plan("direct"), 200, torch.float16)
 forward(Plan("blocks", (64, 32), 1), 4001, torch.bfloat16)
@@ -89,12 +91,14 @@ forward(Plan("passes", (32, 16, 64, 32)), 1_000_000, torch.bfloat16)
 forward(Plan("passes", (16, 15, 64, 32)), 491_000, torch.float16)
 forward(Plan("blocks", (64, 64)), 4000, torch.float16)
 forward(Plan("passes", (65, 64, 64)), 266_000, torch.float16)
+forward(Plan("passes", (20, 64, 64)), 81_000, torch.float16)
 forward(Plan("passes", (33, 64, 32), 1), 69_000, torch.float16)
 forward(Plan("signals", (5, 64, 64)), 20_001, torch.float16)
 forward(Plan("signals", (4, 64, 64)), 16_384, torch.bfloat16)
 sparse(Plan("blocks", (64, 16)), 3000)
 gradients(Plan("blocks", (64, 16)), 1000, torch.bfloat16)
 gradients(Plan("passes", (33, 2, 64, 32)), 134_000, torch.bfloat16)
+gradients(Plan("passes", (65, 64, 32)), 133_000, torch.float16)
 gradients(Plan("passes", (16, 16, 64, 32)), 500_000, torch.bfloat16)
 float32(Plan("blocks", (64, 16)), 1000, gated=False)
 float32(Plan("passes", (33, 64, 32)), 67_000, gated=True)

@@ -19,7 +19,10 @@ LIMITS = {"89": 101_376, "90": 232_448}
 def test_kernels_compile_and_fit(capability: str, tmp_path: Path) -> None:
     surroundings = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", Path(__file__).with_name("compile_all.py"), capability],
+        [
+            sys.executable, "-W", "ignore", Path(__file__).with_name("compile_all.py"),
+            capability, str(LIMITS[capability]),
+        ],
         env=surroundings | {"TRITON_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """Gradients through the Triton kernels against float64: every plan, operand and size; without a GPU interpreted."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,11 @@ from torch import Tensor
 from genoconv.kernels import reference, triton_path
 from genoconv.kernels.fftconv import ConvolutionOverflowError, fftconv
 from genoconv.kernels.monarch.plan import Plan
+from genoconv.kernels.monarch.ways import WIDE
 
 GPU = torch.cuda.is_available()
 pytest.importorskip("triton")
 backward = pytest.importorskip("genoconv.kernels.monarch.backward")
-outer = pytest.importorskip("genoconv.kernels.monarch.outer")
 
 DEVICE = torch.device("cuda" if GPU else "cpu")
 # Largest relative L2 error. The interpreter rounds to bfloat16 towards zero, which doubles that format's own error. On
@@ -42,7 +43,9 @@ OPERANDS = ("u", "taps", "skip", "in_gate", "out_gate")
 def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide column tiles make the interpreter, which walks through all programs, several times faster."""
     if not GPU:
-        monkeypatch.setattr(outer, "columns", lambda rows: 512)
+        for kind in ("forth", "back", "middle forth", "middle back"):
+            for height, way in WIDE[kind].items():
+                monkeypatch.setitem(WIDE[kind], height, replace(way, columns=512))
 
 
 def operands(B: int, H: int, L: int, K: int, dtype: torch.dtype = torch.float16) -> dict[str, Any]:

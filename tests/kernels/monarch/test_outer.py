@@ -89,3 +89,19 @@ def test_back(plan: Plan, missing: int) -> None:
     for y, gate in zip(found, gates, strict=True):
         assert relative_error(y[:, 1:].double(), expected * gate[:, 1:].double()) < TOLERANCE
         assert y[:, 0].isnan().all(), "the other channel is left alone"
+
+
+@pytest.mark.parametrize("memory", [99 << 10, 227 << 10], ids=["99 KiB", "227 KiB"])
+@pytest.mark.parametrize("plan", [PLANS[2], Plan("passes", (65, 16, 8))], ids=str)
+def test_there_and_back_in_the_tiles_that_shared_memory_allows(
+    plan: Plan, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outer.devices, "shared_memory", lambda _: memory)
+    x = draw(2, 1, plan.n)
+    planes = torch.full((2, 2 * plan.n), float("nan"), dtype=torch.float16, device=DEVICE)
+    transforms = outer.outer_of(plan, outer.Group(2, 0, 1, plan.n, 1), DEVICE)
+    transforms.forward(outer.Source(x), planes)
+    y = torch.full_like(x, float("nan"))
+    growth = prod(n * tables.unit(n) ** 2 for n in plan.factors[:-2])
+    transforms.inverse(planes, outer.Target(y, None, torch.tensor([1 / growth], device=DEVICE)))
+    assert relative_error(y.double(), x.double()) < TOLERANCE
