@@ -62,7 +62,7 @@ def _sent(numbers: Tensor, device: torch.device) -> Tensor:
 
 
 def _has_kernel(hidden: Tensor) -> bool:
-    """Whether sums are taken by a kernel, at the speed of the memory: ten times as fast as `_together`."""
+    """Whether sums are taken by a kernel: 3 to 8 times as fast as `_together` (one NVIDIA H200)."""
     return hidden.is_cuda and hidden.stride(2) == 1 and not triton_obstacle(hidden.device, hidden.dtype, 1)
 
 

@@ -86,7 +86,7 @@ def transform(x: Tensor, y: Tensor, weights: Transform, following: Tensor, bad: 
 
 
 def sums(x: Tensor, lengths: Tensor) -> Tensor:
-    """Sums over the positions of padded rows, at the speed of the memory.
+    """Sums over the positions of padded rows.
 
     Args:
         x: (B, L, d) float32, unit stride along d; what stands behind a row's length is not read.
