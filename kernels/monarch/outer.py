@@ -81,6 +81,11 @@ class Group:
         """Signals, or chunks of them."""
         return self.batch * self.channels
 
+    @property
+    def ragged(self) -> bool:
+        """Whether rows of signals do not start at multiples of 16 bytes."""
+        return self.length * self.unit % 8 > 0
+
     def strides(self, *tensors: Tensor) -> tuple[int, ...]:
         """Strides of batch and channel in units."""
         return tuple(stride // self.unit for tensor in tensors for stride in tensor.stride()[:2])
@@ -136,8 +141,9 @@ class _OnePass:
         m = plan.n // n1
         most = _MOST_STEPS if tile(n1) > LARGEST_OUTER else _MOST_STEPS // 2
         shared = devices.shared_memory(device)
-        self._forth = _Walk(n1, m, tables.SHIFT, group.rows, most, way("forth", tile(n1), shared))
-        self._back = _Walk(n1, m, tables.SHIFT, group.rows, most, way("back", tile(n1), shared))
+        forth, back = (way(kind, tile(n1), shared, ragged=group.ragged) for kind in ("forth", "back"))
+        self._forth = _Walk(n1, m, tables.SHIFT, group.rows, most, forth)
+        self._back = _Walk(n1, m, tables.SHIFT, group.rows, most, back)
         self._sizes = (group.batch, group.first, group.length)
         self._group = group
         self._device = device

@@ -24,7 +24,9 @@ LARGEST_SINGLE, LARGEST_OUTER = 128, 64
 # Largest tiles of two outer transforms that are done in one pass. A pair of tiles is not worth it if less than three
 # quarters are full, as one that is not full takes longer than its memory traffic (fitted to a half and a quarter).
 LARGEST_PAIR = (32, 16)
-_EMPTY = 0.7
+_EMPTY_PAIR = 0.7
+# The same of single transforms (fitted to 10 to 110 rows in tiles of 16 to 128, and to 41 x 25 rows).
+_EMPTY = 0.55
 # Rows of a signal that one program does from end to end: all of a column are in registers, all planes in the cache.
 MOST_ROWS = 7
 LONGEST = LARGEST_OUTER**2 * 4096
@@ -32,10 +34,10 @@ LONGEST_DIRECT = 2048
 # One block before: with more, float16 sums of spectra that cancel cost accuracy (1.4e-3 with three, smooth filters).
 MOST_HISTORY = 1
 # Time of outer passes over rows that do not start at multiples of 16 bytes, in that over others: by height of the tile
-# (fitted to 700,001 and 1,000,002 samples), and of pairs. And where several signals share a tile.
-_RAGGED = {16: 2.1, 32: 1.8, 64: 1.6, 128: 1.6}
-_RAGGED_PAIR = 3.1
-_PACKED = 1.1
+# (fitted to 200,002 and 700,001 samples), and of pairs. And where several signals share a tile.
+_RAGGED = {16: 2.4, 32: 2.4, 64: 1.8, 128: 1.95}
+_RAGGED_PAIR = 3.2
+_PACKED = 1.03
 # Picoseconds a sample that such rows cost more where one program does all (20,001 samples, 16,383).
 _RAGGED_SIGNALS = 1.6
 # Workspace for the planes of several passes, bytes: as many channels at a time as fit.
@@ -237,9 +239,17 @@ def _outer_cost(factors: tuple[int, ...], rates: Rates, *, ragged: bool) -> tupl
     first, *second = map(tile, factors)
     if second and paired(*factors):
         empty = first * second[0] / prod(factors)
-        return rates.pair[first * second[0]] * empty**_EMPTY * (_RAGGED_PAIR if ragged else 1.0), 2
-    outer = rates.outer[first] * (_RAGGED[first] if ragged else 1.0) * (_PACKED if packed(factors[0]) > 1 else 1.0)
-    return outer + sum(rates.middle[height] for height in second), 2 + 2 * len(second)
+        return rates.pair[first * second[0]] * empty**_EMPTY_PAIR * (_RAGGED_PAIR if ragged else 1.0), 2
+    outer = rates.outer[first] * _empty(factors[0]) ** _EMPTY * (_RAGGED[first] if ragged else 1.0)
+    if packed(factors[0]) > 1:
+        outer *= _PACKED
+    middle = sum(rates.middle[tile(n)] * _empty(n) ** _EMPTY for n in factors[1:])
+    return outer + middle, 2 + 2 * len(second)
+
+
+def _empty(n: int) -> float:
+    """Rows of a tile in those that are there."""
+    return tile(n) / (n * packed(n))
 
 
 def _share(programs: int, rates: Rates) -> float:

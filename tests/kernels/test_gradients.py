@@ -10,7 +10,7 @@ from torch import Tensor
 from genoconv.kernels import reference, triton_path
 from genoconv.kernels.fftconv import ConvolutionOverflowError, fftconv
 from genoconv.kernels.monarch.plan import Plan
-from genoconv.kernels.monarch.ways import WIDE
+from genoconv.kernels.monarch.ways import NARROW, WIDE
 
 GPU = torch.cuda.is_available()
 pytest.importorskip("triton")
@@ -43,9 +43,9 @@ OPERANDS = ("u", "taps", "skip", "in_gate", "out_gate")
 def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide column tiles make the interpreter, which walks through all programs, several times faster."""
     if not GPU:
-        for kind in ("forth", "back", "middle forth", "middle back"):
-            for height, way in WIDE[kind].items():
-                monkeypatch.setitem(WIDE[kind], height, replace(way, columns=512))
+        for ways in (table[kind] for table in (WIDE, NARROW) for kind in table if "pair" not in kind):
+            for height, way in ways.items():
+                monkeypatch.setitem(ways, height, replace(way, columns=512))
 
 
 def operands(B: int, H: int, L: int, K: int, dtype: torch.dtype = torch.float16) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from genoconv.kernels import backend_for, reference, triton_path
 from genoconv.kernels.fftconv import ConvolutionOverflowError, fftconv, prepare, spectrum_bytes
 from genoconv.kernels.monarch.plan import Plan
-from genoconv.kernels.monarch.ways import WIDE
+from genoconv.kernels.monarch.ways import NARROW, WIDE
 from genoconv.kernels.spectrum import Spectrum
 from genoconv.model.config import HyenaConfig
 from genoconv.model.filter import ImplicitFilter, Positions
@@ -56,9 +56,9 @@ CASES = [
 def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide column tiles make the interpreter, which walks through all programs, several times faster."""
     if not GPU:
-        for kind in ("forth", "back", "middle forth", "middle back"):
-            for height, way in WIDE[kind].items():
-                monkeypatch.setitem(WIDE[kind], height, replace(way, columns=512))
+        for ways in (table[kind] for table in (WIDE, NARROW) for kind in table if "pair" not in kind):
+            for height, way in ways.items():
+                monkeypatch.setitem(ways, height, replace(way, columns=512))
 
 
 def operands(B: int, H: int, L: int, K: int, dtype: torch.dtype = torch.float16, mean: float = 0.0) -> dict[str, Any]:
