@@ -152,9 +152,9 @@ def _signals(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     signals_kernel[(programs,)](
         x.u, x.in_gate, x.out_gate, x.out, planes, data, scale, _skip(x, plan, scale),
         tables.signal_coefficients(rows, (n1, n2), device),
-        *_row_tables(n2, device), tables.signal_twiddle(rows, (n1, n2), device),
+        *_row_tables(n2, device), tables.signal_twiddle(rows, (n1, n2), GAIN, device),
         *x.strides("u", "in_gate", "out_gate", "out"),
-        B, x.length, B * H, 0,
+        B, x.length, B * H,
         N1=n1, N2=n2, J=rows, G=_SIGNAL_COLUMNS // n2, GAIN=GAIN, UNIT=x.unit, **x.gates, **x.skips,
         num_warps=4, maxnreg=168,
     )  # fmt: skip
@@ -201,8 +201,8 @@ def _convolve_rows(planes: Tensor, plan: Plan, data: Tensor, skip: Tensor | None
     share = portion(work, 1, 16)
     rows_kernel[(triton.cdiv(work, share),)](
         planes, data, data if skip is None else skip, *_row_tables(inner[1], device),
-        tables.row_twiddle(inner[1], device),
-        planes.stride(0), group.batch, group.first, stretches, share, work, 0,
+        tables.row_twiddle(inner[1], GAIN, device),
+        planes.stride(0), group.batch, group.first, stretches, share, work,
         N2=inner[1], GAIN=GAIN, SKIP=skip is not None,
         # For 3 programs on a multiprocessor (H200, 64 x 64: 3.2 ps a sample, two 3.7, four 4.3).
         num_warps=4, maxnreg=168,
@@ -211,7 +211,7 @@ def _convolve_rows(planes: Tensor, plan: Plan, data: Tensor, skip: Tensor | None
 
 def _row_tables(n2: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Matrices of the transforms of a row (64, n2), and the factor of the odd half."""
-    return tables.half_left(device), tables.half_right(n2, device), tables.half_twist(device)
+    return tables.half_left(device), tables.half_right(n2, GAIN, device), tables.half_twist(device)
 
 
 def common_unit(*sizes: int) -> int:

@@ -97,22 +97,19 @@ def load_matrices(left_ptr, right_ptr, twist_ptr, N2: tl.constexpr):
 
 @triton.jit
 def convolve_row(
-    row, matrices, p_z, next_z, imaginary, p_k, skip, p_t, p_again,
-    N2: tl.constexpr, GAIN: tl.constexpr, SKIP: tl.constexpr,
+    row, matrices, p_z, next_z, imaginary, p_k, skip, p_forth, p_back,
+    N2: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
     """One row, loaded by `load_row` from p_z, convolved and stored there; returns the row at next_z.
 
-    p_again is p_t, but must not look like it to the compiler: the twiddle is read twice, for registers buy more when
-    they hold a third program. The next row is on its way while this one is worked on.
+    The twiddle is read forth and back, for registers buy more when they hold a third program. The next row is on its
+    way while this one is worked on.
     """
     M: tl.constexpr = N2 // 2
     left, even, odd, vr, vi = matrices
-    ar = row[0].to(tl.float32)
-    br = row[1].to(tl.float32)
-    ai = row[2].to(tl.float32)
-    bi = row[3].to(tl.float32)
-    tr, ti = _load_twiddle(p_t, N2)
-    dr, di = multiply(ar - br, ai - bi, vr, vi)
+    ar, br, ai, bi = row
+    tr, ti = _load_twiddle(p_forth, N2)
+    dr, di = multiply(ar.to(tl.float32) - br.to(tl.float32), ai.to(tl.float32) - bi.to(tl.float32), vr, vi)
     x = _beside(_grouped(ar + br, ai + bi, N2), _grouped(dr, di, N2), 64, N2)
     ar, ai = _ungrouped(tl.dot(left, x), 2 * N2)
     following = load_row(next_z, imaginary, N2)
@@ -124,16 +121,16 @@ def convolve_row(
     sr, si = _right_product(ar + br, ai + bi, even, M)
     lr, li = load_spectrum(p_k + 64 * M, 64 * N2, M)
     dr, di = _right_product(ar - br, ai - bi, odd, M)
-    kr = kr.to(tl.float32) * (1.0 / GAIN)
-    lr = lr.to(tl.float32) * (1.0 / GAIN)
+    kr = kr.to(tl.float32)
+    lr = lr.to(tl.float32)
     if SKIP:
         kr += skip
         lr += skip
-    sr, si = multiply(sr, si, kr, ki.to(tl.float32) * (1.0 / GAIN))
-    dr, di = multiply(dr, di, lr, li.to(tl.float32) * (1.0 / GAIN))
+    sr, si = multiply(sr, si, kr, ki.to(tl.float32))
+    dr, di = multiply(dr, di, lr, li.to(tl.float32))
     sr, si = _right_product(sr, si, tl.trans(even), M)
     dr, di = _right_product(dr, di, tl.trans(odd), M)
-    tr, ti = _load_twiddle(p_again, N2)
+    tr, ti = _load_twiddle(p_back, N2)
     zr, zi = multiply_conjugate(_whole(sr + dr, sr - dr, M), _whole(si + di, si - di, M), tr, ti)
     zr, zi = _ungrouped(tl.dot(tl.trans(left), _grouped(zr, zi, 2 * N2)), 2 * N2)
     sr, dr = _apart(zr, 32, N2)
@@ -148,39 +145,39 @@ def convolve_row(
     return following
 
 
-@triton.jit
-def _stretch(t, B, NJ):
-    """Where stretch t of the work lies in the planes: work goes by channel, stretch, row; planes by channel and row."""
-    hj = t // B
-    return ((hj // NJ) * B + t % B).to(tl.int64) * NJ + hj % NJ
-
-
 @triton.jit(do_not_specialize=["H0", "NJ", "STEPS", "TOTAL"], do_not_specialize_on_alignment=["B"])
 def rows_kernel(
     planes_ptr, spectrum_ptr, skip_ptr, left_ptr, right_ptr, twist_ptr, twiddle_ptr,
-    PLANE, B, H0, NJ, STEPS, TOTAL, ZERO,
+    PLANE, B, H0, NJ, STEPS, TOTAL,
     N2: tl.constexpr, GAIN: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
     """Planes (2, PLANE) into planes, in place: every stretch of 64 N2 values convolved with its part of the spectrum.
 
     Stretch j (of NJ) of all B rows of a channel are done one after the other, while their spectrum is in the cache. The
-    spectrum is larger by GAIN than the results are meant to be; skip_ptr (H,) is in their units. ZERO is 0.
+    spectrum is larger by GAIN than the results are meant to be, which the right matrices and the twiddle back make good
+    (see `tables.half_right`); skip_ptr (H,) is in the results' units.
     """
     P: tl.constexpr = 64 * N2
     imaginary = PLANE.to(tl.int64)
     matrices = load_matrices(left_ptr, right_ptr, twist_ptr, N2)
     first = tl.program_id(0) * STEPS
-    next_z = planes_ptr + _stretch(first, B, NJ) * P
+    # The stretch of channel h and row b that comes next: work goes by channel, stretch, row, planes by channel and row.
+    b = first % B
+    j = first // B % NJ
+    h = first // B // NJ
+    next_z = planes_ptr + ((h * B + b).to(tl.int64) * NJ + j) * P
     row = load_row(next_z, imaginary, N2)
     for step in tl.range(0, tl.minimum(STEPS, TOTAL - first), num_stages=1):
-        t = first + step
-        hj = t // B
-        h = H0 + hj // NJ
         p_z = next_z
-        next_z = planes_ptr + _stretch(tl.minimum(t + 1, TOTAL - 1), B, NJ) * P
-        p_k = spectrum_ptr + (h.to(tl.int64) * NJ + hj % NJ) * 2 * P
-        skip = tl.load(skip_ptr + h) if SKIP else 0.0
-        p_t = twiddle_ptr + step * ZERO
+        p_k = spectrum_ptr + ((H0 + h).to(tl.int64) * NJ + j) * 2 * P
+        skip = tl.load(skip_ptr + H0 + h) * GAIN if SKIP else 0.0
+        b += 1
+        j += tl.where(b == B, 1, 0)
+        b = tl.where(b == B, 0, b)
+        h += tl.where(j == NJ, 1, 0)
+        j = tl.where(j == NJ, 0, j)
+        # Beyond the last stretch any place will do.
+        next_z = planes_ptr + tl.where(first + step + 1 < TOTAL, (h * B + b).to(tl.int64) * NJ + j, 0) * P
         row = convolve_row(
-            row, matrices, p_z, next_z, imaginary, p_k, skip, p_t, twiddle_ptr + (step + 1) * ZERO, N2, GAIN, SKIP
+            row, matrices, p_z, next_z, imaginary, p_k, skip, twiddle_ptr, twiddle_ptr + 2 * P, N2, SKIP
         )  # fmt: skip

@@ -47,18 +47,16 @@ def _forward(
 
 @triton.jit
 def _rows(
-    real, p_k, skip, matrices, twiddle_ptr, ZERO,
-    N2: tl.constexpr, J: tl.constexpr, GAIN: tl.constexpr, SKIP: tl.constexpr,
+    real, p_k, skip, matrices, twiddle_ptr, N2: tl.constexpr, J: tl.constexpr, SKIP: tl.constexpr
 ):  # fmt: skip
     """All rows of the planes of a signal, in place, each with a twiddle and a part of the spectrum of its own."""
     P: tl.constexpr = 64 * N2
     row = load_row(real, J * P, N2)
     for j in tl.range(0, J, num_stages=1):
-        p_t = twiddle_ptr + j * (2 * P)
         next_z = real + tl.minimum(j + 1, J - 1) * P
-        p_k_j = p_k + j * (2 * P)
+        p_t = twiddle_ptr + j * (4 * P)
         row = convolve_row(
-            row, matrices, real + j * P, next_z, J * P, p_k_j, skip, p_t, p_t + (j + 1) * ZERO, N2, GAIN, SKIP
+            row, matrices, real + j * P, next_z, J * P, p_k + j * (2 * P), skip, p_t, p_t + 2 * P, N2, SKIP
         )  # fmt: skip
 
 
@@ -101,7 +99,7 @@ def signals_kernel(
     u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, planes_ptr, spectrum_ptr, scale_ptr, skip_ptr,
     outer_ptr, left_ptr, right_ptr, twist_ptr, twiddle_ptr,
     u_b, u_h, i_b, i_h, o_b, o_h, y_b, y_h,
-    B, L, TOTAL, ZERO,
+    B, L, TOTAL,
     N1: tl.constexpr, N2: tl.constexpr, J: tl.constexpr, G: tl.constexpr, GAIN: tl.constexpr, UNIT: tl.constexpr,
     IN_GATED: tl.constexpr, OUT_GATED: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
@@ -120,9 +118,9 @@ def signals_kernel(
         p_in = in_gate_ptr + (b * i_b + h * i_h) * UNIT
         _forward(p_u, p_in, real, outer_ptr, samples, N1, N2, J, G, IN_GATED)
         tl.debug_barrier()
-        skip = tl.load(skip_ptr + h) if SKIP else 0.0
+        skip = tl.load(skip_ptr + h) * GAIN if SKIP else 0.0
         p_k = spectrum_ptr + h * (2 * J * N1 * N2)
-        _rows(real, p_k, skip, matrices, twiddle_ptr, ZERO, N2, J, GAIN, SKIP)
+        _rows(real, p_k, skip, matrices, twiddle_ptr, N2, J, SKIP)
         tl.debug_barrier()
         p_y = y_ptr + (b * y_b + h * y_h) * UNIT
         p_out = out_gate_ptr + (b * o_b + h * o_h) * UNIT

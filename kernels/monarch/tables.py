@@ -136,23 +136,28 @@ def half_twist(device: torch.device) -> Tensor:
 
 
 @_kept(32)
-def half_right(n: int, device: torch.device) -> Tensor:
-    """The halves of a transform of n columns, from the right, of even and of odd frequencies, as reals, (2, n, n)."""
+def half_right(n: int, gain: float, device: torch.device) -> Tensor:
+    """The halves of a transform of n columns, from the right, of even and of odd frequencies, as reals, (2, n, n).
+
+    They are smaller by gain, so that a transform may be multiplied with a spectrum that is larger by it. On the way
+    back, when they are taken once more, the twiddle is larger by it. (It is a power of two.)
+    """
     j = _count(n // 2, device)
-    halves = [turns(j[:, None] * (2 * j + odd) / n) * unit(n) for odd in (0, 1)]
+    halves = [turns(j[:, None] * (2 * j + odd) / n) * (unit(n) / gain) for odd in (0, 1)]
     return torch.stack([_blocks(*_planes(z, at=0, matrix=True)) for z in halves])
 
 
 @_kept(32)
-def row_twiddle(n2: int, device: torch.device) -> Tensor:
-    """Between the transforms of a row (64, n2), (2, 64 n2) float16, as `rows_kernel` reads it."""
-    return _row_order(turns(_count(64, device)[:, None] * _count(n2, device) / (64 * n2)))
+def row_twiddle(n2: int, gain: float, device: torch.device) -> Tensor:
+    """Between the transforms of a row (64, n2), forth and (larger by gain) back: (2, 2, 64 n2) float16."""
+    return _forth_and_back(turns(_count(64, device)[:, None] * _count(n2, device) / (64 * n2)), gain)
 
 
-def _row_order(z: Tensor) -> Tensor:
+def _forth_and_back(z: Tensor, gain: float) -> Tensor:
     """A twiddle (64, n2) in the order in which threads hold products of halves, each 8 values in one place."""
     bits = _planes(z, at=0, matrix=False).reshape(2, 4, 8, -1, 4, 4, 2)
-    return bits.permute(0, 3, 1, 2, 5, 4, 6).reshape(2, -1).contiguous()
+    forth = bits.permute(0, 3, 1, 2, 5, 4, 6).reshape(2, -1)
+    return torch.stack((forth, forth * gain))
 
 
 @_kept(32)
@@ -214,16 +219,16 @@ def signal_coefficients(n1: int, inner: tuple[int, int], device: torch.device) -
 
 
 @_kept(16)
-def signal_twiddle(n1: int, inner: tuple[int, int], device: torch.device) -> Tensor:
+def signal_twiddle(n1: int, inner: tuple[int, int], gain: float, device: torch.device) -> Tensor:
     """The twiddle of the rows and that of columns m2 (see `signal_coefficients`) in one, for each of n1 rows.
 
     Returns:
-        (n1, 2, N1 N2) float16, as `rows_kernel` reads them.
+        (n1, 2, 2, N1 N2) float16, forth and (larger by gain) back.
     """
     j = _count(n1, device)[:, None, None] - SHIFT
     m2 = _count(inner[1], device) / (inner[0] * inner[1])
     rows = turns(m2 * (_count(inner[0], device)[:, None] + j / n1))
-    return torch.stack([_row_order(row) for row in rows])
+    return torch.stack([_forth_and_back(row, gain) for row in rows])
 
 
 @_kept(16)
