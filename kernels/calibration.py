@@ -47,17 +47,19 @@ def measure(timed: Timer, *, device: str, multiprocessors: int) -> Rates:
     some, most = ({n1 * n2: timed(*_whole(Plan("signals", (rows, n1, n2)))) for n1, n2 in ROWS} for rows in _RADIX)
     radix = {n: max(0.0, (most[n] - some[n]) / (_RADIX[1] - _RADIX[0])) for n in some}
     signals = {n: some[n] - _RADIX[0] * radix[n] for n in some}
+    few_rows = {n1 * n2: timed(*_whole(Plan("signals", (64, _RADIX[0], n1, n2)))) for n1, n2 in ROWS}
+    nested = {n: total - outer[64] - _RADIX[0] * radix[n] for n, total in few_rows.items()}
     chunks = Plan("passes", (16, *ROWS[0]), 1)
     before = timed(chunks, 2 * chunks.n, chunks.n) - sums[16]
     rates = Rates(
         device=device, direct=(few - _FEW * each_tap, each_tap), blocks=blocks,
         history={n: max(0.0, total - blocks[n]) for n, total in with_history.items()}, outer=outer, middle=middle,
-        pair=pair, inner=inner, signals=signals, radix=radix,
+        pair=pair, inner=inner, signals=signals, nested=nested, radix=radix,
         before=max(0.0, before), launch=H200.launch, programs=_PROGRAMS_EACH * multiprocessors,
     )  # fmt: skip
     found = (
         *rates.direct,
-        *(number for table in (blocks, outer, middle, pair, inner, signals) for number in table.values()),
+        *(number for table in (blocks, outer, middle, pair, inner, signals, nested) for number in table.values()),
     )
     if min(found) <= 0.0:
         raise BenchmarkError("the times of the kernels contradict each other")

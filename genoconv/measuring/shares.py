@@ -12,8 +12,8 @@ KERNELS = {
     "short filter, gates": r"^gates_kernel",
     "output projection, MLP": r"^transform_kernel",
     "embedding": r"^embed_kernel",
-    "convolution": r"^(blocks|direct|signals|rows|middle|(outer|pair)_(forward|inverse)|decimate|interpolate|exact.+)"
-    r"_kernel",
+    "convolution": r"^(blocks|direct|signals|planes|rows|middle|(outer|pair)_(forward|inverse)|decimate|interpolate"
+    r"|exact.+)_kernel",
     "filters": r"^(turn|pack)_kernel|fft",
     "pooling": r"^sums_kernel",
     "projections": r"gemm|nvjet|cutlass|xmma|cublas|splitk",

@@ -14,7 +14,7 @@ from genoconv.kernels.monarch.finite_kernel import finite_kernel
 from genoconv.kernels.monarch.outer import Group, Source, Target, outer_of, portion
 from genoconv.kernels.monarch.plan import PLANE_BYTES, Plan, tile
 from genoconv.kernels.monarch.rows_kernel import rows_kernel
-from genoconv.kernels.monarch.signals_kernel import signals_kernel
+from genoconv.kernels.monarch.signals_kernel import planes_kernel, signals_kernel
 
 # Where a program does whole signals: programs on a multiprocessor, and columns that each transforms at a time (H200, ps
 # a sample of 4 x 64 x 64 and 6 x 64 x 64: 1,024 columns 6.4 and 7.2, 512 7.6 and 8.3; two programs 7.6 and 8.1).
@@ -82,7 +82,7 @@ def convolve(
         _direct(operands, taps, data, scale)
     elif plan.method == "blocks":
         _blocks(operands, plan, data, scale)
-    elif plan.method == "signals":
+    elif plan.method == "signals" and len(plan.factors) == 3:
         _signals(operands, plan, data, scale)
     else:
         _passes(operands, plan, data, scale)
@@ -151,13 +151,20 @@ def _signals(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
     planes = torch.empty(programs, 2, plan.n, dtype=torch.float16, device=device)
     signals_kernel[(programs,)](
         x.u, x.in_gate, x.out_gate, x.out, planes, data, scale, _skip(x, plan, scale),
-        tables.signal_coefficients(rows, (n1, n2), device),
-        *_row_tables(n2, device), tables.signal_twiddle(rows, (n1, n2), GAIN, device),
+        *_signal_tables(rows, (n1, n2), tables.SHIFT, device),
         *x.strides("u", "in_gate", "out_gate", "out"),
         B, x.length, B * H,
         N1=n1, N2=n2, J=rows, G=_SIGNAL_COLUMNS // n2, GAIN=GAIN, UNIT=x.unit, **x.gates, **x.skips,
         num_warps=4, maxnreg=168,
     )  # fmt: skip
+
+
+def _signal_tables(
+    rows: int, inner: tuple[int, int], shift: float, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Coefficients of the outer transform, what `_row_tables` has, twiddles of the rows."""
+    coefficients = tables.signal_coefficients(rows, inner, shift, device)
+    return coefficients, *_row_tables(inner[1], device), tables.signal_twiddle(rows, inner, shift, GAIN, device)
 
 
 def _multiprocessors(device: torch.device) -> int:
@@ -188,7 +195,8 @@ def _pass_through(
     group = Group(x.u.shape[0] * chunks, first, channels, x.length, x.unit, chunks)
     outer = outer_of(plan, group, x.u.device)
     outer.forward(Source(x.u, x.in_gate if x.gates["IN_GATED"] else None, history=plan.history > 0), planes)
-    _convolve_rows(planes, plan, data, skip if x.skips["SKIP"] else None, group)
+    convolve_planes = _convolve_signals if plan.method == "signals" else _convolve_rows
+    convolve_planes(planes, plan, data, skip if x.skips["SKIP"] else None, group)
     outer.inverse(planes, Target(x.out, x.out_gate if x.gates["OUT_GATED"] else None, scale))
 
 
@@ -212,6 +220,19 @@ def _convolve_rows(planes: Tensor, plan: Plan, data: Tensor, skip: Tensor | None
 def _row_tables(n2: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Matrices of the transforms of a row (64, n2), and the factor of the odd half."""
     return tables.half_left(device), tables.half_right(n2, GAIN, device), tables.half_twist(device)
+
+
+def _convolve_signals(planes: Tensor, plan: Plan, data: Tensor, skip: Tensor | None, group: Group) -> None:
+    """The same where each row of the outer transform is a signal of a few rows for itself."""
+    first, rows, n1, n2 = plan.factors
+    device = planes.device
+    work = group.rows * first
+    planes_kernel[(min(work, _SIGNAL_PROGRAMS * _multiprocessors(device)),)](
+        planes, data, data if skip is None else skip, *_signal_tables(rows, (n1, n2), 0.0, device),
+        planes.stride(0), group.batch, group.first, first, work,
+        N1=n1, N2=n2, J=rows, G=_SIGNAL_COLUMNS // n2, GAIN=GAIN, SKIP=skip is not None,
+        num_warps=4, maxnreg=168,
+    )  # fmt: skip
 
 
 def common_unit(*sizes: int) -> int:

@@ -103,7 +103,7 @@ class Outer(Protocol):
 
 def outer_of(plan: Plan, group: Group, device: torch.device) -> Outer:
     """The outer transforms of a plan."""
-    if len(plan.factors) == 3:
+    if len(plan.factors) == 3 or plan.method == "signals":
         return _OnePass(plan, group, device)
     return _Pair(plan, group, device) if paired(*plan.factors[:2]) else _TwoPasses(plan, group, device)
 

@@ -4,6 +4,7 @@ Four methods, each best in its range:
     direct   a banded Toeplitz matrix times the signal: short signals or short filters;
     blocks   blocks that fit on chip, two factors each, with the spectra of earlier blocks kept at hand;
     signals  one outer factor and the rows in between, all by one program, whose planes fit into its part of the cache;
+             of long signals, these are the rows that one more outer factor leaves;
     passes   one or two outer factors over strided columns, and convolutions on chip of the rows in between.
 """
 
@@ -94,7 +95,8 @@ class Rates:
         pair: Forward and inverse pass of two outer transforms in one, by the product of the heights of their tiles.
         inner: Convolutions of the rows, by their length.
         signals: Whole signals by one program each, by the length of their rows.
-        radix: The same, more for each of the rows.
+        nested: The same of the rows that one more outer transform leaves, without that one.
+        radix: More for each row of such a signal.
         before: For reading the chunk before, in several passes (for the H200 an upper estimate, not measured).
         launch: Nanoseconds for each launch.
         programs: Programs it takes to fill the GPU.
@@ -109,6 +111,7 @@ class Rates:
     pair: dict[int, float]
     inner: dict[int, float]
     signals: dict[int, float]
+    nested: dict[int, float]
     radix: dict[int, float]
     before: float
     launch: float
@@ -126,6 +129,7 @@ H200 = Rates(
     pair={256: 6.25, 512: 7.8},
     inner={2048: 3.3, 4096: 3.25},
     signals={2048: 4.8, 4096: 4.3},
+    nested={2048: 4.9, 4096: 4.4},
     radix={2048: 0.33, 4096: 0.38},
     before=2.0,
     launch=6000.0,
@@ -177,6 +181,8 @@ def candidates(length: int, taps: int) -> Iterator[Plan]:
     for inner in ROWS:
         if 1 < ceil(length / prod(inner)) <= MOST_ROWS:
             yield Plan("signals", (ceil(length / prod(inner)), *inner))
+        for nested in _nested(ceil(length / prod(inner))):
+            yield Plan("signals", (*nested, *inner))
         for outer in _outer(ceil(length / prod(inner))):
             yield Plan("passes", (*outer, *inner))
         for rows in _chunks(ceil(length / prod(inner)), ceil(taps / prod(inner))):
@@ -195,6 +201,16 @@ def _outer(rows: int) -> Iterator[tuple[int, ...]]:
             if 2 <= first <= LARGEST_OUTER and first * second < prod(found.get(tiles, (rows, 2))):
                 found[tiles] = (first, second)
         yield from (pair for pair in found.values() if prod(pair) * 8 <= rows * 9)
+
+
+def _nested(rows: int) -> Iterator[tuple[int, int]]:
+    """An outer factor and the rows that each of its rows is: for each height of tile those with the least waste."""
+    found: dict[int, tuple[int, int]] = {}
+    for few in range(2, MOST_ROWS + 1):
+        first = ceil(rows / few)
+        if 2 <= first <= LARGEST_SINGLE and first * few < prod(found.get(tile(first), (rows, 2))):
+            found[tile(first)] = (first, few)
+    yield from (pair for pair in found.values() if LARGEST_SINGLE < rows <= prod(pair) <= rows * 9 / 8)
 
 
 def _chunks(rows: int, least: int) -> list[int]:
@@ -221,12 +237,20 @@ def cost(plan: Plan, batch: int, channels: int, length: int, taps: int, rates: R
         each = rates.blocks[plan.n] + rates.history[plan.n] * plan.history
         return rows * blocks * plan.n * each / 1e3 / _share(rows * blocks, rates) + rates.launch
     row = prod(plan.factors[-2:])
+    ragged = length % 8 > 0
     if plan.method == "signals":
-        each = rates.signals[row] + rates.radix[row] * plan.factors[0] + (_RAGGED_SIGNALS if length % 8 else 0.0)
+        few = plan.factors[-3]
+        if len(plan.factors) == 3:
+            each, launches = rates.signals[row] + (_RAGGED_SIGNALS if ragged else 0.0), 0
+        else:
+            each, launches = _outer_cost(plan.factors[:1], rates, ragged=ragged)
+            each += rates.nested[row]
+        each += rates.radix[row] * few
+        signals = rows * plan.n // (few * row)
         programs = rates.programs * 3 // 2
-        rounds = ceil(rows / programs) * programs if rows > programs else max(rows, rates.programs)
-        return rounds * plan.n * each / 1e3 + rates.launch
-    outer, launches = _outer_cost(plan.factors[:-2], rates, ragged=length % 8 > 0)
+        rounds = ceil(signals / programs) * programs if signals > programs else max(signals, rates.programs)
+        return rounds * few * row * each / 1e3 + (launches + 1) * rates.launch
+    outer, launches = _outer_cost(plan.factors[:-2], rates, ragged=ragged)
     passes = outer + rates.inner[row]
     if plan.history:
         rows *= ceil(length / plan.n)

@@ -47,16 +47,16 @@ def _forward(
 
 @triton.jit
 def _rows(
-    real, p_k, skip, matrices, twiddle_ptr, N2: tl.constexpr, J: tl.constexpr, SKIP: tl.constexpr
+    real, imaginary, p_k, skip, matrices, twiddle_ptr, N2: tl.constexpr, J: tl.constexpr, SKIP: tl.constexpr
 ):  # fmt: skip
     """All rows of the planes of a signal, in place, each with a twiddle and a part of the spectrum of its own."""
     P: tl.constexpr = 64 * N2
-    row = load_row(real, J * P, N2)
+    row = load_row(real, imaginary, N2)
     for j in tl.range(0, J, num_stages=1):
         next_z = real + tl.minimum(j + 1, J - 1) * P
         p_t = twiddle_ptr + j * (4 * P)
         row = convolve_row(
-            row, matrices, real + j * P, next_z, J * P, p_k + j * (2 * P), skip, p_t, p_t + 2 * P, N2, SKIP
+            row, matrices, real + j * P, next_z, imaginary, p_k + j * (2 * P), skip, p_t, p_t + 2 * P, N2, SKIP
         )  # fmt: skip
 
 
@@ -120,9 +120,67 @@ def signals_kernel(
         tl.debug_barrier()
         skip = tl.load(skip_ptr + h) * GAIN if SKIP else 0.0
         p_k = spectrum_ptr + h * (2 * J * N1 * N2)
-        _rows(real, p_k, skip, matrices, twiddle_ptr, N2, J, SKIP)
+        _rows(real, J * N1 * N2, p_k, skip, matrices, twiddle_ptr, N2, J, SKIP)
         tl.debug_barrier()
         p_y = y_ptr + (b * y_b + h * y_h) * UNIT
         p_out = out_gate_ptr + (b * o_b + h * o_h) * UNIT
         _inverse(real, p_out, p_y, outer_ptr, tl.load(scale_ptr + h), samples, N1, N2, J, G, OUT_GATED)
+        tl.debug_barrier()
+
+
+@triton.jit
+def _transform(
+    real, imaginary, outer_ptr,
+    N1: tl.constexpr, N2: tl.constexpr, J: tl.constexpr, G: tl.constexpr, INVERSE: tl.constexpr,
+):  # fmt: skip
+    """The planes of J rows, in place, transformed (or back) over the rows; otherwise as _forward."""
+    P: tl.constexpr = N1 * N2
+    o_g = tl.arange(0, G)[:, None]
+    o_c = o_g * N2 + tl.arange(0, N2)[None, :]
+    for step in tl.range(0, N1 // G, num_stages=1):
+        p_x = real + step * (G * N2) + o_c
+        xs = ()
+        for n in tl.static_range(J):
+            xs = xs + (tl.load(p_x + n * P).to(tl.float32), tl.load(p_x + imaginary + n * P).to(tl.float32))
+        p_a = outer_ptr + step * G + o_g
+        for j in tl.static_range(J):
+            zr = tl.zeros((G, N2), tl.float32)
+            zi = tl.zeros((G, N2), tl.float32)
+            for n in tl.static_range(J):
+                if INVERSE:
+                    ar = tl.load(p_a + 2 * (n * J + j) * N1)
+                    ai = -tl.load(p_a + (2 * (n * J + j) + 1) * N1)
+                else:
+                    ar = tl.load(p_a + 2 * (j * J + n) * N1)
+                    ai = tl.load(p_a + (2 * (j * J + n) + 1) * N1)
+                zr += ar * xs[2 * n] - ai * xs[2 * n + 1]
+                zi += ar * xs[2 * n + 1] + ai * xs[2 * n]
+            tl.store(p_x + j * P, zr.to(tl.float16))
+            tl.store(p_x + imaginary + j * P, zi.to(tl.float16))
+
+
+@triton.jit(do_not_specialize=["H0", "NJ", "TOTAL"], do_not_specialize_on_alignment=["B"])
+def planes_kernel(
+    planes_ptr, spectrum_ptr, skip_ptr, outer_ptr, left_ptr, right_ptr, twist_ptr, twiddle_ptr,
+    PLANE, B, H0, NJ, TOTAL,
+    N1: tl.constexpr, N2: tl.constexpr, J: tl.constexpr, G: tl.constexpr, GAIN: tl.constexpr, SKIP: tl.constexpr,
+):  # fmt: skip
+    """Planes (2, PLANE) of an outer transform over NJ rows, in place: each of these is J rows, a signal for itself.
+
+    Work goes by channel, row, batch, so that the spectrum of a row serves the whole batch; else as signals_kernel.
+    """
+    P: tl.constexpr = N1 * N2
+    matrices = load_matrices(left_ptr, right_ptr, twist_ptr, N2)
+    imaginary = PLANE.to(tl.int64)
+    for t in tl.range(tl.program_id(0), TOTAL, tl.num_programs(0), num_stages=1):
+        hj = t // B
+        h = hj // NJ
+        real = planes_ptr + ((h * B + t % B).to(tl.int64) * NJ + hj % NJ) * (J * P)
+        p_k = spectrum_ptr + ((H0 + h).to(tl.int64) * NJ + hj % NJ) * (2 * J * P)
+        skip = tl.load(skip_ptr + H0 + h) * GAIN if SKIP else 0.0
+        _transform(real, imaginary, outer_ptr, N1, N2, J, G, False)
+        tl.debug_barrier()
+        _rows(real, imaginary, p_k, skip, matrices, twiddle_ptr, N2, J, SKIP)
+        tl.debug_barrier()
+        _transform(real, imaginary, outer_ptr, N1, N2, J, G, True)
         tl.debug_barrier()

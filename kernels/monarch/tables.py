@@ -205,7 +205,7 @@ def outer_matrices(
 
 
 @_kept(16)
-def signal_coefficients(n1: int, inner: tuple[int, int], device: torch.device) -> Tensor:
+def signal_coefficients(n1: int, inner: tuple[int, int], shift: float, device: torch.device) -> Tensor:
     """The outer DFT over n1 rows of [N1, N2], for signals that one program does from end to end.
 
     The coefficients of columns m1 N2 + m2 carry the twiddle of m2 = 0; `signal_twiddle` has that of m2.
@@ -213,19 +213,19 @@ def signal_coefficients(n1: int, inner: tuple[int, int], device: torch.device) -
     Returns:
         (n1, n1, 2, N1) float32: row of the transform, of the signal, real and imaginary part, m1.
     """
-    j = _count(n1, device)[:, None, None] - SHIFT
+    j = _count(n1, device)[:, None, None] - shift
     z = turns(j * (_count(n1, device)[:, None] + _count(inner[0], device) / inner[0]) / n1) * unit(n1)
     return torch.stack((z.real, z.imag), 2).float().contiguous()
 
 
 @_kept(16)
-def signal_twiddle(n1: int, inner: tuple[int, int], gain: float, device: torch.device) -> Tensor:
+def signal_twiddle(n1: int, inner: tuple[int, int], shift: float, gain: float, device: torch.device) -> Tensor:
     """The twiddle of the rows and that of columns m2 (see `signal_coefficients`) in one, for each of n1 rows.
 
     Returns:
         (n1, 2, 2, N1 N2) float16, forth and (larger by gain) back.
     """
-    j = _count(n1, device)[:, None, None] - SHIFT
+    j = _count(n1, device)[:, None, None] - shift
     m2 = _count(inner[1], device) / (inner[0] * inner[1])
     rows = turns(m2 * (_count(inner[0], device)[:, None] + j / n1))
     return torch.stack([_forth_and_back(row, gain) for row in rows])
