@@ -7,7 +7,7 @@ import torch
 from genoconv.kernels import benchmark, triton_path
 from genoconv.kernels.benchmark import BenchmarkError
 from genoconv.kernels.fftconv import fftconv
-from genoconv.kernels.monarch.plan import BLOCKS, H200, MOST_ROWS, ROWS, Plan, Rates
+from genoconv.kernels.monarch.plan import BLOCKS, H200, ROWS, Plan, Rates
 
 Timer = Callable[[Plan, int, int], float]
 """Plan, samples and taps -> picoseconds a sample of gated convolutions that fill the GPU."""
@@ -20,7 +20,7 @@ _PROGRAMS_EACH = 2
 # Two outer transforms in one pass, by the product of the heights of their tiles.
 _PAIRS = {256: (16, 16), 512: (32, 16)}
 # Rows of whole signals by one program each.
-_RADIX = (4, MOST_ROWS)
+_RADIX = (2, 4)
 
 
 def measure(timed: Timer, *, device: str, multiprocessors: int) -> Rates:
@@ -44,17 +44,15 @@ def measure(timed: Timer, *, device: str, multiprocessors: int) -> Rates:
     inner[large] = timed(*_whole(Plan("passes", (16, *ROWS[1])))) - outer[16]
     middle = {t: timed(*_whole(Plan("passes", (64, t, *ROWS[0])))) - sums[64] for t in H200.middle}
     pair = {t: timed(*_whole(Plan("passes", (*_PAIRS[t], *ROWS[0])))) - inner[small] for t in H200.pair}
-    some, most = ({n1 * n2: timed(*_whole(Plan("signals", (rows, n1, n2)))) for n1, n2 in ROWS} for rows in _RADIX)
-    radix = {n: max(0.0, (most[n] - some[n]) / (_RADIX[1] - _RADIX[0])) for n in some}
-    signals = {n: some[n] - _RADIX[0] * radix[n] for n in some}
-    few_rows = {n1 * n2: timed(*_whole(Plan("signals", (64, _RADIX[0], n1, n2)))) for n1, n2 in ROWS}
-    nested = {n: total - outer[64] - _RADIX[0] * radix[n] for n, total in few_rows.items()}
+    signals, radix = _split(timed, ())
+    nested, nested_radix = _split(timed, (64,))
+    nested = {n: total - outer[64] for n, total in nested.items()}
     chunks = Plan("passes", (16, *ROWS[0]), 1)
     before = timed(chunks, 2 * chunks.n, chunks.n) - sums[16]
     rates = Rates(
         device=device, direct=(few - _FEW * each_tap, each_tap), blocks=blocks,
         history={n: max(0.0, total - blocks[n]) for n, total in with_history.items()}, outer=outer, middle=middle,
-        pair=pair, inner=inner, signals=signals, nested=nested, radix=radix,
+        pair=pair, inner=inner, signals=signals, radix=radix, nested=nested, nested_radix=nested_radix,
         before=max(0.0, before), launch=H200.launch, programs=_PROGRAMS_EACH * multiprocessors,
     )  # fmt: skip
     found = (
@@ -81,6 +79,15 @@ def timer(device: torch.device, say: Callable[[str], None]) -> Timer:
         return each
 
     return timed
+
+
+def _split(timed: Timer, outer: tuple[int, ...]) -> tuple[dict[int, float], dict[int, float]]:
+    """Signals of a few rows: by length of a row, what is left of the time without rows, and more for each of them."""
+    some, more = (
+        {n1 * n2: timed(*_whole(Plan("signals", (*outer, few, n1, n2)))) for n1, n2 in ROWS} for few in _RADIX
+    )
+    each = {n: max(0.0, (more[n] - some[n]) / (_RADIX[1] - _RADIX[0])) for n in some}
+    return {n: more[n] - _RADIX[1] * each[n] for n in more}, each
 
 
 def _whole(plan: Plan) -> tuple[Plan, int, int]:

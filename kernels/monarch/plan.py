@@ -41,6 +41,9 @@ _RAGGED_PAIR = 3.2
 _PACKED = 1.03
 # Picoseconds a sample that such rows cost more where one program does all (20,001 samples, 16,383).
 _RAGGED_SIGNALS = 1.6
+# Where one program does all, planes of up to so many samples stay in the cache; each 4,096 more cost so many
+# picoseconds a sample (20,480 and 28,672 samples, H200).
+_CACHED, _CROWDED = 16384, 0.95
 # Workspace for the planes of several passes, bytes: as many channels at a time as fit.
 PLANE_BYTES = 1 << 30
 # Rows of the smallest matrix that tensor cores take.
@@ -95,8 +98,9 @@ class Rates:
         pair: Forward and inverse pass of two outer transforms in one, by the product of the heights of their tiles.
         inner: Convolutions of the rows, by their length.
         signals: Whole signals by one program each, by the length of their rows.
-        nested: The same of the rows that one more outer transform leaves, without that one.
-        radix: More for each row of such a signal.
+        radix: The same, more for each of the rows.
+        nested: As signals, of those that one more outer transform leaves; without that one.
+        nested_radix: The same, more for each of the rows.
         before: For reading the chunk before, in several passes (for the H200 an upper estimate, not measured).
         launch: Nanoseconds for each launch.
         programs: Programs it takes to fill the GPU.
@@ -111,8 +115,9 @@ class Rates:
     pair: dict[int, float]
     inner: dict[int, float]
     signals: dict[int, float]
-    nested: dict[int, float]
     radix: dict[int, float]
+    nested: dict[int, float]
+    nested_radix: dict[int, float]
     before: float
     launch: float
     programs: int
@@ -124,13 +129,14 @@ H200 = Rates(
     direct=(2.3, 0.0038),
     blocks={1024: 3.65, 2048: 3.1, 4096: 4.1},
     history={1024: 2.5, 2048: 1.85, 4096: 0.9},
-    outer={16: 3.8, 32: 3.9, 64: 4.1, 128: 4.65},
-    middle={16: 4.1, 32: 4.0, 64: 4.4},
-    pair={256: 6.25, 512: 7.8},
-    inner={2048: 3.3, 4096: 3.25},
-    signals={2048: 4.8, 4096: 4.3},
-    nested={2048: 4.9, 4096: 4.4},
-    radix={2048: 0.33, 4096: 0.38},
+    outer={16: 3.86, 32: 3.9, 64: 4.17, 128: 4.76},
+    middle={16: 4.2, 32: 4.1, 64: 4.35},
+    pair={256: 6.38, 512: 8.05},
+    inner={2048: 3.0, 4096: 3.3},
+    signals={2048: 5.5, 4096: 5.6},
+    radix={2048: 0.12, 4096: 0.0},
+    nested={2048: 4.75, 4096: 4.1},
+    nested_radix={2048: 0.45, 4096: 0.65},
     before=2.0,
     launch=6000.0,
     programs=264,
@@ -241,11 +247,11 @@ def cost(plan: Plan, batch: int, channels: int, length: int, taps: int, rates: R
     if plan.method == "signals":
         few = plan.factors[-3]
         if len(plan.factors) == 3:
-            each, launches = rates.signals[row] + (_RAGGED_SIGNALS if ragged else 0.0), 0
+            each, launches = rates.signals[row] + rates.radix[row] * few + (_RAGGED_SIGNALS if ragged else 0.0), 0
         else:
             each, launches = _outer_cost(plan.factors[:1], rates, ragged=ragged)
-            each += rates.nested[row]
-        each += rates.radix[row] * few
+            each += rates.nested[row] + rates.nested_radix[row] * few
+        each += _CROWDED * max(0, few * row - _CACHED) / 4096
         signals = rows * plan.n // (few * row)
         programs = rates.programs * 3 // 2
         rounds = ceil(signals / programs) * programs if signals > programs else max(signals, rates.programs)

@@ -56,8 +56,8 @@ def test_long_signals_with_shorter_filters_come_in_chunks() -> None:
 
 
 def test_two_outer_transforms_in_one_pass_only_for_rows_at_even_places() -> None:
-    assert paired(*choose(8, 16, 1_000_000, 1_000_000).factors[:2])
-    assert not paired(*choose(8, 16, 1_000_002, 1_000_002).factors[:2])
+    assert paired(*choose(8, 16, 1_048_576, 1_048_576).factors[:2])
+    assert not paired(*choose(8, 16, 1_048_574, 1_048_574).factors[:2])
 
 
 def test_a_signal_of_its_own_for_each_program_takes_many_signals() -> None:
