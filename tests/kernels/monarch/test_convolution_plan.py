@@ -98,3 +98,10 @@ def test_plans_read_well() -> None:
     assert str(Plan("blocks", (64, 32), 1)) == "64 x 32 + before"
     assert str(Plan("signals", (4, 64, 64))) == "4 x 64 x 64 at once"
     assert str(Plan("passes", (16, 16, 64, 64))) == "16 x 16 x 64 x 64"
+
+
+def test_planes_that_outgrow_the_cache_cost_more() -> None:
+    """Each row more costs the same until the planes of all programs no longer fit, and then ever more."""
+    times = [cost(Plan("signals", (rows, 64, 64)), 16, 99, rows * 4096, rows * 4096) / rows for rows in (3, 4, 5, 6)]
+    assert times[0] == pytest.approx(times[1], rel=0.02)
+    assert times[1] * 1.1 < times[2] < times[3] / 1.1
