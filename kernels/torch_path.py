@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from genoconv.kernels import sparsity
+from genoconv.kernels.scripts import without_lock
 from genoconv.kernels.spectrum import Spectrum
 
 # Nanoseconds per sample of rfft + irfft in float32, one thread of an AMD EPYC (Zen 4), MKL 2024.2, by log2 of the
@@ -26,7 +27,8 @@ _CPU_ODD_FACTOR = 1.25
 # Nanoseconds per complex multiply-add of torch.addcmul on spectra that lie in cache (measured on the same machine).
 _CPU_PRODUCT_NS = 0.51
 # Work of one step, in bytes of spectra. CPU: of 2, 4 ... 64 MiB, 4 was fastest or within 5% of it from 32K to 1M
-# samples (16: 10 to 50% slower); a GPU wants to be filled.
+# samples (16: 10 to 50% slower); a GPU wants to be filled. Where several threads convolve, half of it each: 7% slower,
+# and 8 to 10 MiB less for two or four of them.
 _STEP_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
 
 
@@ -76,44 +78,60 @@ def prepare(taps: Tensor, length: int, *, dtype: torch.dtype) -> Spectrum:
     K = taps.shape[1]
     kept = min(K, length)
     plan = plan_transform(kept, length, taps.device.type)
-    return _transform(taps[:, :kept], plan, _working(dtype), length if kept < K else 0)
+    return _transform(taps[:, :kept], plan, working_dtype(dtype), length if kept < K else 0)
 
 
 def _transform(taps: Tensor, plan: TransformPlan, dtype: torch.dtype, length: int) -> Spectrum:
+    data = _scripted_spectra(taps, plan.n, plan.hop, plan.parts, step_bytes(taps.device), dtype)
+    return Spectrum("torch", taps.shape[1], length, plan.n, plan.hop, data, dtype)
+
+
+def _spectra(taps: Tensor, n: int, hop: int, parts: int, step_bytes: int, dtype: torch.dtype) -> Tensor:
+    """The transforms of taps (H, K), cut into parts: (H, parts, n // 2 + 1)."""
     H, K = taps.shape
-    part = K if plan.parts == 1 else plan.hop
+    part = K if parts == 1 else hop
     whole = K // part
     # Many transforms a call: for one alone, MKL takes longer to plan than to compute (8 times, at n = 32768).
-    step = min(H, max(1, _STEP_BYTES[_kind(taps)] // (plan.parts * plan.n * 4)))
-    padded = torch.zeros(step, plan.parts, plan.n, dtype=dtype, device=taps.device)
-    spectra = []
+    step = min(H, max(1, step_bytes // (parts * n * 4)))
+    padded = torch.zeros(step, parts, n, dtype=dtype, device=taps.device)
+    spectra: list[Tensor] = []
     for h in range(0, H, step):
         some = taps[h : h + step]
         room = padded[: len(some)]
         room[:, :whole, :part] = some[:, : whole * part].reshape(len(some), whole, part)
-        if whole < plan.parts:
+        if whole < parts:
             room[:, whole, : K - whole * part] = some[:, whole * part :]
         spectra.append(torch.fft.rfft(room))
-    data = spectra[0] if len(spectra) == 1 else torch.cat(spectra)
-    return Spectrum("torch", K, length, plan.n, plan.hop, data, dtype)
+    return spectra[0] if len(spectra) == 1 else torch.cat(spectra)
 
 
 def convolve_taps(
     u: Tensor, taps: Tensor, skip: Tensor | None, in_gate: Tensor | None, out_gate: Tensor | None, out: Tensor
 ) -> None:
     """As `convolve`, transforming the filters of some channels at a time: no more memory than one step needs."""
-    H, L = u.shape[1:]
     if u.numel() == 0:
         return
-    kept = min(taps.shape[1], L)
-    plan = plan_transform(kept, L, u.device.type)
-    step = max(1, _STEP_BYTES[_kind(u)] // (plan.parts * plan.n * 4))
-    for h in range(0, H, step):
-        block = slice(h, h + step)
-        spectrum = _transform(taps[block, :kept].detach(), plan, _working(u.dtype), 0)
-        convolve(
-            u[:, block], spectrum, _cut(skip, block), _cut(in_gate, (slice(None), block)),
-            _cut(out_gate, (slice(None), block)), out[:, block],
+    kept = min(taps.shape[1], u.shape[-1])
+    plan = plan_transform(kept, u.shape[-1], u.device.type)
+    _scripted_channels(
+        u, taps[:, :kept].detach(), plan.n, plan.hop, plan.parts, skip, in_gate, out_gate, out,
+        step_bytes(u.device), working_dtype(u.dtype),
+    )  # fmt: skip
+
+
+def convolve_channels(
+    u: Tensor, taps: Tensor, n: int, hop: int, parts: int, skip: Tensor | None, in_gate: Tensor | None,
+    out_gate: Tensor | None, out: Tensor, step_bytes: int, dtype: torch.dtype,
+) -> None:  # fmt: skip
+    """`convolve_taps` for a plan of n, hop and parts, in steps of some bytes; TorchScript can read it."""
+    step = max(1, step_bytes // (parts * n * 4))
+    for h in range(0, u.shape[1], step):
+        to = h + step
+        data = _spectra(taps[h:to], n, hop, parts, step_bytes, dtype)
+        convolve_blocks(
+            u[:, h:to], data, n, hop, None if skip is None else skip[h:to],
+            None if in_gate is None else in_gate[:, h:to], None if out_gate is None else out_gate[:, h:to],
+            out[:, h:to], step_bytes,
         )  # fmt: skip
 
 
@@ -121,52 +139,62 @@ def convolve(
     u: Tensor, spectrum: Spectrum, skip: Tensor | None, in_gate: Tensor | None, out_gate: Tensor | None, out: Tensor
 ) -> None:
     """Writes the gated convolutions of u (B, H, L) into out, which may be u or a gate; bounded working memory."""
-    B, H, L = u.shape
     if u.numel() == 0:
         return
     if spectrum.band is not None:
         _convolve_band(u, spectrum, skip, in_gate, out_gate, out)
         return
-    blocks = -(-L // spectrum.hop)
-    fit = max(1, _STEP_BYTES[_kind(u)] // (blocks * spectrum.n * 4))
+    step = step_bytes(u.device)
+    _scripted_blocks(u, spectrum.data, spectrum.n, spectrum.hop, skip, in_gate, out_gate, out, step)
+
+
+def convolve_blocks(
+    u: Tensor, data: Tensor, n: int, hop: int, skip: Tensor | None, in_gate: Tensor | None, out_gate: Tensor | None,
+    out: Tensor, step_bytes: int,
+) -> None:  # fmt: skip
+    """`convolve` by spectra `data` (H, parts, n // 2 + 1), in steps of some bytes; TorchScript can read it."""
+    B, H, L = u.shape
+    blocks = -(-L // hop)
+    fit = max(1, step_bytes // (blocks * n * 4))
     rows, channels = max(1, fit // H), min(H, fit)
-    frames = torch.zeros(
-        rows, channels, spectrum.n - spectrum.hop + blocks * spectrum.hop, dtype=spectrum.dtype, device=u.device
-    )
+    # n - hop zeros, and room for the signal up to a whole block.
+    frames = torch.zeros(rows, channels, n - hop + blocks * hop, dtype=data.real.dtype, device=u.device)
     for b in range(0, B, rows):
         for h in range(0, H, channels):
-            at = (slice(b, b + rows), slice(h, h + channels))
+            of, to = b + rows, h + channels
             _step(
-                u[at], spectrum[at[1]], _cut(skip, at[1]), _cut(in_gate, at), _cut(out_gate, at), out[at],
-                frames[: min(rows, B - b), : min(channels, H - h)],
+                u[b:of, h:to], data[h:to], n, hop, None if skip is None else skip[h:to],
+                None if in_gate is None else in_gate[b:of, h:to], None if out_gate is None else out_gate[b:of, h:to],
+                out[b:of, h:to], frames[: min(rows, B - b), : min(channels, H - h)],
             )  # fmt: skip
 
 
 def _step(
-    u: Tensor,
-    spectrum: Spectrum,
-    skip: Tensor | None,
-    in_gate: Tensor | None,
-    out_gate: Tensor | None,
-    out: Tensor,
-    frames: Tensor,
-) -> None:
-    """Convolves a few channels; `frames` is n - hop zeros, and room for the signal up to a whole block."""
-    n, hop, L = spectrum.n, spectrum.hop, u.shape[-1]
+    u: Tensor, data: Tensor, n: int, hop: int, skip: Tensor | None, in_gate: Tensor | None, out_gate: Tensor | None,
+    out: Tensor, frames: Tensor,
+) -> None:  # fmt: skip
+    """Convolves a few channels, whose samples pass through `frames`."""
+    L = u.shape[-1]
     x = frames[..., n - hop : n - hop + L]
-    x.copy_(u) if in_gate is None else torch.mul(u.to(x.dtype), in_gate.to(x.dtype), out=x)
-    frames[..., n - hop + L :] = 0.0
-    blocks: Tensor = torch.fft.rfft(frames.unfold(-1, n, hop))  # (B, H, blocks, n // 2 + 1)
-    if spectrum.data.shape[1] == 1:
-        blocks *= spectrum.data
+    if in_gate is None:
+        x.copy_(u)
     else:
-        blocks = _sum_of_parts(blocks, spectrum.data)
-    y: Tensor = torch.fft.irfft(blocks, n)[..., n - hop :]  # (B, H, blocks, hop)
+        torch.mul(u.to(x.dtype), in_gate.to(x.dtype), out=x)
+    frames[..., n - hop + L :] = 0.0
+    blocks = torch.fft.rfft(frames.unfold(-1, n, hop))  # (B, H, blocks, n // 2 + 1)
+    if data.shape[1] == 1:
+        blocks *= data
+    else:
+        blocks = _sum_of_parts(blocks, data)
+    y = torch.fft.irfft(blocks, n)[..., n - hop :]  # (B, H, blocks, hop)
     if skip is not None:  # into the frames, which hold the same samples, without the gaps between blocks
         room = frames[..., n - hop :].view(y.shape)
         y = torch.addcmul(y, room, skip.to(y.dtype)[:, None, None], out=room)
     y = y.flatten(-2)[..., :L]
-    out.copy_(y) if out_gate is None else torch.mul(y, out_gate, out=out)
+    if out_gate is None:
+        out.copy_(y)
+    else:
+        torch.mul(y, out_gate, out=out)
 
 
 def _convolve_band(
@@ -176,7 +204,7 @@ def _convolve_band(
     band = spectrum.band
     assert band is not None
     B, H, L = u.shape
-    step = max(1, _STEP_BYTES[_kind(u)] // (B * L * 4))
+    step = max(1, step_bytes(u.device) // (B * L * 4))
     for h in range(0, H, step):
         at = (slice(None), slice(h, h + step))
         x = u[at].to(spectrum.dtype)
@@ -199,12 +227,17 @@ def _sum_of_parts(blocks: Tensor, parts: Tensor) -> Tensor:
     return total
 
 
+_scripted_spectra = without_lock(_spectra)
+_scripted_channels = without_lock(convolve_channels)
+_scripted_blocks = without_lock(convolve_blocks)
+
+
 def differentiable(
     u: Tensor, taps: Tensor, skip: Tensor | None, in_gate: Tensor | None, out_gate: Tensor | None
 ) -> Tensor:
     """The convolution as one transform of operations that autograd knows; for training lengths."""
     L = u.shape[-1]
-    dtype = _working(u.dtype)
+    dtype = working_dtype(u.dtype)
     if u.numel() == 0:
         return u + 0.0 * taps.sum().to(u.dtype)
     kept = min(taps.shape[-1], L)
@@ -218,14 +251,13 @@ def differentiable(
     return y.to(u.dtype)
 
 
-def _working(dtype: torch.dtype) -> torch.dtype:
-    """Half precision is computed in float32: torch has no half-precision transforms on the CPU."""
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Of the arithmetic: half precision is computed in float32: torch has no half-precision transforms on the CPU."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _kind(u: Tensor) -> str:
-    return "cpu" if u.device.type == "cpu" else "cuda"
-
-
-def _cut(tensor: Tensor | None, at: slice | tuple[slice, slice]) -> Tensor | None:
-    return None if tensor is None else tensor[at]
+def step_bytes(device: torch.device, threads: int = 1) -> int:
+    """Bytes of a step where so many threads convolve."""
+    if device.type != "cpu":
+        return _STEP_BYTES["cuda"]
+    return _STEP_BYTES["cpu"] // (1 if threads == 1 else 2)

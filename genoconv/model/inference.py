@@ -12,31 +12,37 @@ So three tensors of B * L * d numbers are all that grows with the input. The num
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from genoconv.errors import ModelError, UsageError
+from genoconv.kernels.scripts import SCRIPT_BYTES
 from genoconv.kernels.sparsity import LEAST_KEPT, MOST_KEPT
-from genoconv.model.block import Block
-from genoconv.model.config import NORM_EPS, PAD, HyenaConfig
+from genoconv.kernels.torch_path import step_bytes
+from genoconv.model.config import PAD, HyenaConfig
 from genoconv.model.half import by_kernels, half_states
 from genoconv.model.hyenadna import HyenaDNA
-from genoconv.model.operator import HyenaOperator
-from genoconv.model.products import BLOCK, HALF, Product, across
+from genoconv.model.products import BLOCK
 from genoconv.model.spectra import ALL, Kept, features_bytes, filter_bank, keeps, spectra_bytes, taps_at_a_time
 from genoconv.model.stages import stage
-from genoconv.model.workers import Workers
+from genoconv.model.sweeps import embed, front, mixer, normalise, project, stream_source, token_source, transform
+from genoconv.model.taps import LONGEST_PIECE, pieces_of_features
+from genoconv.model.workers import MANY_THREADS, Workers
 
 # Bytes of the widest intermediate of one chunk. CPU: of 1, 2, 4 and 8 MiB all were within 3%; the caches are shared.
 _CHUNK_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
-_FINAL_ROWS = 4096
+# Of those of all threads of a CPU together, as long as each has a block.
+_ALL_CHUNKS_BYTES = 16 << 20
+# Chunks for many threads have a multiple of so many positions: few shapes, and full registers.
+_FEWEST_POSITIONS = 32
+# Positions at most of a chunk that is only looked up or normalised.
+_LARGE = 4096
 # Blocks of positions from which on it is worth while to pack the weights.
 _MANY_BLOCKS = 4
 # What torch, MKL and oneDNN hold after their first use.
-_LIBRARY_BYTES = 16 << 20
+_LIBRARY_BYTES = 24 << 20
 
 
 # Numbers of a line of the caches.
@@ -126,19 +132,21 @@ def fixed_bytes(
 ) -> int:
     """Bytes that a run takes beside `memory_per_base` and the weights, for rows of `length` tokens.
 
-    Measured on a CPU with 2 threads within 15% together with `memory_per_base`, from 1,000 to 1,000,000 tokens (for few
-    and narrow ones 15 MiB too much). Inputs of many lengths may make kept filters grow to `spectra.CACHE_BYTES`.
+    Together with `memory_per_base` within 15% of what was measured on a CPU with 1 to 8 threads at 8 x 1,024 and 32,768
+    tokens, with 16 up to 30% more than it. Inputs of many lengths may make kept filters grow to `spectra.CACHE_BYTES`.
     """
     features = features_bytes(config, length, kept)
     row = features // config.filter_order  # taps of one channel
     workers = torch.get_num_threads()
-    step = workers * max(1 << 20, 8 * length)  # spectra of one step of a convolution
-    chunks = workers * 4 * _CHUNK_BYTES["cpu"]
+    step = workers * max(step_bytes(torch.device(device), workers), 8 * length)  # spectra of one step of a convolution
+    chunks = workers * 3 * _chunk_bytes(max(3 * config.d_model, config.d_inner) * 4, workers)
+    library = _LIBRARY_BYTES + (SCRIPT_BYTES if workers >= MANY_THREADS else 0)
     if keeps(config, rows, length, kept, device):
         spectra = spectra_bytes(config, length, kept, device)
-        return spectra + features + config.d_model * row + 6 * step + chunks + _LIBRARY_BYTES
-    taps = row * min(config.d_model, workers * taps_at_a_time(row // 4, workers))
-    return features + taps + 10 * step + chunks + _LIBRARY_BYTES
+        return spectra + features + config.d_model * row + 6 * step + chunks + library
+    channels = min(config.d_model, workers * taps_at_a_time(row // 4, workers))
+    taps = channels * (row + 2 * min(row, 4 * LONGEST_PIECE))
+    return features + taps + 10 * step + chunks + library
 
 
 def _hidden_states(
@@ -148,32 +156,40 @@ def _hidden_states(
     x = table.new_empty(*ids.shape, model.config.d_model)  # (B, L, d)
     with Workers(x.device) as workers:
         chunks = _Chunks(x, model.config, workers)
-        workers.each(partial(_embed, table, ids, x), chunks)
+        workers.each(partial(embed, table, ids, x), chunks.large())
         if 0 in wanted:
             yield 0, x
         v, gate = _channels(x), _channels(x)
+        features = bank.room_for_features(model.config, x, kept)
         padding = None if kept.frequencies == 1.0 else (ids == PAD)[:, None]  # (B, 1, L)
+        pack = ids.numel() >= _MANY_BLOCKS * BLOCK
         for layer, block in enumerate(model.stack[: max(wanted)], start=1):
-            with torch.no_grad():
-                source = _stream(block, x, half) if layer > 1 else _tokens(block, table, ids)
-                short_filter = _ShortFilter(block.operator)
-                products = _products(block, pack=ids.numel() >= _MANY_BLOCKS * BLOCK, half=half)
+            source = partial(stream_source, block, x, half) if layer > 1 else partial(token_source, block, table, ids)
+            ready = workers.aside(partial(front, block.operator, source))
+            mixed = workers.aside(partial(mixer, block, pack=pack, half=half))
+            first_sweep = partial(project, *ready(), v, gate, chunks.usual)
             with stage("projections, gates", x.device):
-                workers.each(partial(_project, short_filter, source, v, gate, chunks.usual), chunks)
+                jobs: list[Callable[[], None]] = [partial(first_sweep, at) for at in chunks]
+                if features is not None:  # which need no input: made beside, a wait less
+                    jobs = pieces_of_features(block.operator.long_filter, features, workers) + jobs
+                workers.each(_call, jobs)
                 if padding is not None:
                     v.masked_fill_(padding, 0.0)
             with stage("convolution", x.device):
-                v = bank.convolve(model.config, layer, block.operator, v, gate, kept, workers)
+                v = bank.convolve(model.config, layer, block.operator, v, gate, kept, workers, features)
             with stage("output projection, MLP", x.device):
-                workers.each(partial(_transform, products, block.norm2, x, v), chunks)
+                workers.each(partial(transform, mixed(), x, v, chunks.block), chunks)
             if layer in wanted:
                 yield layer, x
-        del v, gate, chunks
+        del v, gate, features
+        if model.config.n_layer + 1 in wanted:
+            workers.each(partial(normalise, model.norm, x), chunks.large())
     if model.config.n_layer + 1 in wanted:
-        with torch.no_grad():
-            for stream in torch.split(x.view(-1, x.shape[-1]), _FINAL_ROWS):
-                stream.copy_(functional.layer_norm(stream, stream.shape[-1:], *_affine(model.norm), model.norm.eps))
         yield model.config.n_layer + 1, x
+
+
+def _call(job: Callable[[], None]) -> None:
+    job()
 
 
 def _channels(x: Tensor) -> Tensor:
@@ -187,120 +203,45 @@ def _channels(x: Tensor) -> Tensor:
 
 
 class _Chunks:
-    """The chunks that the stream (B, L, d) is cut into.
+    """The chunks that the stream (B, L, d) is cut into: such that each thread has some, and their caches suffice.
 
     Attributes:
-        usual: Positions of most chunks of a long row, for rows of any length.
+        usual: Positions of most chunks of a long row.
+        block: Positions that the MLP takes at a time.
     """
 
     def __init__(self, x: Tensor, config: HyenaConfig, workers: Workers) -> None:
         self._rows, self._length = x.shape[:2]
-        width = max(3 * config.d_model, config.d_inner)
-        step = _CHUNK_BYTES["cpu" if x.device.type == "cpu" else "cuda"] // (width * x.element_size())
-        self.usual = step // BLOCK * BLOCK or step
+        width = max(3 * config.d_model, config.d_inner) * x.element_size()
+        most = (_chunk_bytes(width, workers.count) if x.is_cpu else _CHUNK_BYTES["cuda"]) // width
         share = -(-x.shape[0] * x.shape[1] // workers.count)
-        self._positions = max(16, min(self.usual, share))
+        self._share = _FEWEST_POSITIONS * -(-share // _FEWEST_POSITIONS)
+        self.usual = max(16, min(_whole(most), self._share))
+        self.block = min(BLOCK, self.usual)
 
     def __iter__(self) -> Iterator[tuple[slice, slice]]:
+        return self._of(self.usual)
+
+    def large(self) -> Iterator[tuple[slice, slice]]:
+        """One chunk a thread, or a few: for what takes little time and room."""
+        return self._of(max(self.usual, min(self._share, _LARGE)))
+
+    def _of(self, positions: int) -> Iterator[tuple[slice, slice]]:
         """Rows and positions of the chunks: part of one row, or several rows whole if they are short."""
-        rows = max(1, self._positions // max(self._length, 1))
+        rows = max(1, positions // max(self._length, 1))
         for row in range(0, self._rows, rows):
-            for first in range(0, self._length, self._positions):
-                yield slice(row, min(row + rows, self._rows)), slice(first, min(first + self._positions, self._length))
+            for first in range(0, self._length, positions):
+                yield slice(row, min(row + rows, self._rows)), slice(first, min(first + positions, self._length))
 
 
-def _embed(table: Tensor, ids: Tensor, x: Tensor, at: tuple[slice, slice]) -> None:
-    """One chunk: rows of the table (V, d) for token ids (B, L), into x (B, L, d)."""
-    torch.index_select(table, 0, ids[at].reshape(-1), out=x[at].view(-1, x.shape[-1]))
+def _chunk_bytes(width: int, workers: int) -> int:
+    """Bytes of one chunk of `width` bytes a position on a CPU with so many threads."""
+    return max(min(BLOCK * width, _CHUNK_BYTES["cpu"]), min(_CHUNK_BYTES["cpu"], _ALL_CHUNKS_BYTES // workers))
 
 
-def _project(
-    short_filter: "_ShortFilter", source: "_Source", v: Tensor, gate: Tensor, usual: int, at: tuple[slice, slice]
-) -> None:
-    """First sweep, one chunk: from what the projections are of -> v * x1 into v, and x0 into gate, both (B, d, L)."""
-    rows, span = at
-    d = v.shape[1]
-    # The short filter looks back on two positions, which the chunk before had computed: again is cheaper than kept.
-    halo = min(span.start, 2)
-    h = source.take(rows, slice(span.start - halo, span.stop))  # (b, c, k)
-    b, c, k = h.shape
-    u = across(source.weight, h.view(b * c, k), common=c - halo == usual).view(3 * d, b, c)
-    x0, x1, value = short_filter(u, starts=halo == 0)[..., halo:].transpose(0, 1).chunk(3, dim=1)
-    torch.mul(value, x1, out=v[rows, :, span])  # of (b, d, c - halo) each
-    gate[rows, :, span] = x0
-
-
-class _Source(NamedTuple):
-    """What the projections are of: numbers `take(rows, positions)` (b, c, k), and the weight (3d, k) to them."""
-
-    take: Callable[[slice, slice], Tensor]
-    weight: Tensor
-
-
-def _stream(block: Block, x: Tensor, half: bool) -> _Source:
-    """The stream x (B, L, d), normalised."""
-    weight = block.operator.in_proj.weight
-
-    def take(rows: slice, span: slice) -> Tensor:
-        return functional.layer_norm(x[rows, span], x.shape[-1:], *_affine(block.norm1), NORM_EPS)
-
-    return _Source(take, weight.to(HALF) if half else weight)
-
-
-def _tokens(block: Block, embedding: Tensor, ids: Tensor) -> _Source:
-    """The tokens' own: in the first block, few different positions are projected, those of `embedding` (V, d)."""
-    one_hot = torch.eye(len(embedding), dtype=embedding.dtype, device=embedding.device)
-    normed = functional.layer_norm(embedding, embedding.shape[-1:], *_affine(block.norm1), NORM_EPS)
-    return _Source(lambda rows, span: one_hot[ids[rows, span]], block.operator.in_proj.weight.mm(normed.t()))
-
-
-class _ShortFilter:
-    """The short filter of an operator, with the projection's bias: made once a layer, for any chunk.
-
-    Args:
-        operator: The operator.
-    """
-
-    def __init__(self, operator: HyenaOperator) -> None:
-        weight, bias = operator.short_filter.weight, operator.in_proj.bias[:, None, None]
-        self._two, self._one, self._now = weight[..., None, None].unbind(1)  # (3d, 1, 1) each
-        self._constant = operator.short_filter.bias[:, None, None] + bias * weight.sum(1)[:, None, None]
-        # Before a row there is nothing, and no bias either: so much too much have its first two positions.
-        self._first, self._second = bias * (self._two + self._one), bias * self._two
-
-    def __call__(self, u: Tensor, *, starts: bool) -> Tensor:
-        """The filtered projections u (3d, B, c) of no bias; the first two of c are right if rows start there."""
-        y = (u * self._now).add_(self._constant)
-        y[..., 1:].addcmul_(u[..., :-1], self._one)
-        y[..., 2:].addcmul_(u[..., :-2], self._two)
-        if starts:
-            y[..., :1] -= self._first
-            y[..., 1:2] -= self._second
-        return y
-
-
-def _transform(
-    products: tuple[nn.Linear, Product, Product], norm: nn.LayerNorm, x: Tensor, y: Tensor, at: tuple[slice, slice]
-) -> None:
-    """Second sweep, one chunk: adds the projection of y (B, d, L) to x (B, L, d), then the MLP of the sum."""
-    rows, positions = at
-    out, fc1, fc2 = products
-    d = x.shape[-1]
-    stream = x[rows, positions].view(-1, d)
-    mixed = y[rows, :, positions].transpose(1, 2).reshape(-1, d)  # one row: as it lies, which products of MKL can read
-    stream.addmm_(mixed, out.weight.t()).add_(out.bias)
-    for part in torch.split(stream, BLOCK):
-        part.add_(fc2(fc1(functional.layer_norm(part, (d,), *_affine(norm), NORM_EPS))))
-
-
-def _products(block: Block, *, pack: bool, half: bool) -> tuple[nn.Linear, Product, Product]:
-    """The output projection, always in float32, and both of the MLP; not by the workers, whose heaps would grow by 15%.
-
-    Rounding the output projection's operands alone moves the states by up to 2.5e-3, all the others by 1.5e-3 together.
-    """
-    fc1, fc2 = block.mlp.fc1, block.mlp.fc2
-    return block.operator.out_proj, Product(fc1, gelu=True, pack=pack, half=half), Product(fc2, pack=pack, half=half)
-
-
-def _affine(norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    return norm.weight, norm.bias
+def _whole(positions: int) -> int:
+    """So many positions or fewer: whole blocks or halves of them, quarters ..., if there are as many as that."""
+    step = BLOCK
+    while step > max(positions, _FEWEST_POSITIONS):
+        step //= 2
+    return positions // step * step or positions

@@ -14,6 +14,7 @@ fast on the same core (205 to 215 GFLOP/s). Others emulate it, slower than float
 import math
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,24 @@ HALF = torch.bfloat16
 _HALF_STEP = 64
 
 
+class Factor(NamedTuple):
+    """A linear layer as `multiply` uses it.
+
+    Attributes:
+        weight: (m, k); in bfloat16 if operands and result are to be rounded to it.
+        packed: The same, packed by oneDNN, or None.
+        bias: (m,) float32.
+        gelu: Whether GELU in its tanh form is applied to the result.
+        onednn: Whether oneDNN multiplies.
+    """
+
+    weight: Tensor
+    packed: Tensor | None
+    bias: Tensor
+    gelu: bool
+    onednn: bool
+
+
 class Product:
     """A linear layer, called with blocks of x (n, k).
 
@@ -36,45 +55,55 @@ class Product:
         pack: Blocks of `BLOCK` positions will be many, so that it is worth while to prepare for them: as long as
             computing 50 positions.
         half: Round operands and result to bfloat16.
+
+    Attributes:
+        factor: What `multiply` needs of it.
     """
 
     def __init__(self, linear: nn.Linear, *, gelu: bool = False, pack: bool = True, half: bool = False) -> None:
-        self._weight, self._bias, self._gelu, self._half = linear.weight, linear.bias, gelu, half
-        if half:
-            self._weight = self._weight.detach().to(HALF)
-        self._packed = None
-        if pack and _by_onednn(self._weight):
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(self._weight.detach(), BLOCK)
+        weight = linear.weight.detach().to(HALF) if half else linear.weight
+        onednn = by_onednn(weight)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), BLOCK) if pack and onednn else None
+        self.factor = Factor(weight, packed, linear.bias, gelu, onednn)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The product of x with the weight, plus bias, (n, m)."""
-        if self._half and _by_onednn(self._weight):
-            weight = self._weight if self._packed is None else self._packed
-            return self._fused(_few_shapes(x.to(HALF)), weight)[: len(x)]
-        if self._packed is not None and len(x) == BLOCK:
-            return self._fused(x, self._packed)
-        y = functional.linear(x.to(self._weight.dtype), self._weight, self._bias.to(self._weight.dtype))
-        return _gelu(y) if self._gelu else y
-
-    def _fused(self, x: Tensor, weight: Tensor) -> Tensor:
-        then, form = ("gelu", "tanh") if self._gelu else ("none", "")
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, self._bias, then, [], form)
-        return y
+        return multiply(x, self.factor)
 
 
-def across(weight: Tensor, x: Tensor, *, common: bool) -> Tensor:
+def multiply(x: Tensor, by: Factor, block: int = BLOCK) -> Tensor:
+    """A `Product` as a function, which TorchScript can read."""
+    if by.onednn and by.weight.dtype == torch.bfloat16:
+        return _fused(_few_shapes(x.to(by.weight.dtype)), by)[: len(x)]
+    if by.packed is not None and len(x) == block:
+        return _fused(x, by)
+    y = functional.linear(x.to(by.weight.dtype), by.weight, by.bias.to(by.weight.dtype))
+    return _gelu(y) if by.gelu else y
+
+
+def _fused(x: Tensor, by: Factor) -> Tensor:
+    weight = by.packed
+    if weight is None:
+        weight = by.weight
+    then, form = ("gelu", "tanh") if by.gelu else ("none", "")
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, by.bias, then, [], form)
+    return y
+
+
+def across(weight: Tensor, x: Tensor, common: bool, onednn: bool) -> Tensor:
     """A weight (c, k) times every position of x (n, k), channel by channel: (c, n), in the type of x.
 
     Args:
         weight: The weight; in bfloat16, x and the result are rounded to it too.
         x: The positions.
         common: Many products are of this shape.
+        onednn: Let oneDNN multiply: `by_onednn(weight)`.
     """
-    if not _by_onednn(weight):
+    if not onednn:
         return weight.mm(x.to(weight.dtype).t()).to(x.dtype)
-    if weight.dtype == HALF:
-        rounded = x.to(HALF)
-        y: Tensor = _positions_last(weight, rounded if common else _few_shapes(rounded))
+    if weight.dtype == torch.bfloat16:
+        rounded = x.to(weight.dtype)
+        y = _positions_last(weight, rounded if common else _few_shapes(rounded))
         return y[:, : len(x)].to(x.dtype)
     return _positions_last(weight, x) if common else weight.mm(x.t())
 
@@ -84,9 +113,9 @@ def _positions_last(weight: Tensor, x: Tensor) -> Tensor:
     return y
 
 
-def _few_shapes(x: Tensor) -> Tensor:
+def _few_shapes(x: Tensor, step: int = _HALF_STEP) -> Tensor:
     """Positions x (n, k), and zeros up to a number of positions that others come in too."""
-    return functional.pad(x, (0, 0, 0, -len(x) % _HALF_STEP))
+    return functional.pad(x, [0, 0, 0, -len(x) % step])
 
 
 def bfloat16_obstacle() -> str:
@@ -104,7 +133,8 @@ def _has_bfloat16() -> bool:
         return False
 
 
-def _by_onednn(weight: Tensor) -> bool:
+def by_onednn(weight: Tensor) -> bool:
+    """Whether oneDNN multiplies with a weight."""
     return weight.device.type == "cpu" and weight.dtype in (torch.float32, HALF) and onednn_works()
 
 

@@ -9,21 +9,24 @@ Transform lengths are rounded up, four to an octave, so that sequences of like l
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from genoconv.kernels import sparsity
+from genoconv.kernels import sparsity, torch_path
 from genoconv.kernels.fftconv import fftconv, prepare, spectrum_bytes
+from genoconv.kernels.scripts import without_lock
 from genoconv.kernels.spectrum import Spectrum
+from genoconv.kernels.torch_path import convolve_blocks, convolve_channels
 from genoconv.model.config import HyenaConfig
 from genoconv.model.filter import ImplicitFilter
 from genoconv.model.graphs import Recording, Shelf
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.operator import HyenaOperator, count_taps
+from genoconv.model.taps import chunk_taps, fill_taps, make_features, make_taps
 from genoconv.model.workers import Workers
 
 CACHE_BYTES = {"cpu": 40 << 20, "cuda": 640 << 20}
@@ -32,7 +35,6 @@ CACHE_BYTES = {"cpu": 40 << 20, "cuda": 640 << 20}
 MANY_ROWS = 8
 """Rows of a batch from which on a CPU keeps no spectra."""
 
-_CHUNK_TAPS = {"cpu": 1 << 13, "cuda": 1 << 18}
 # Of the taps made at a time where spectra are not kept; with 16 channels instead of 32, making them takes 30% longer.
 _TAPS_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
 _FEWEST_CHANNELS = 24
@@ -102,6 +104,13 @@ class FilterBank:
             self._spectra.move_to_end(key)
         return [self._spectra[key] for key in keys]
 
+    def room_for_features(self, config: HyenaConfig, x: Tensor, kept: Kept) -> Tensor | None:
+        """Room for the features that each layer's convolution of a stream x (B, L, d) needs; None if it needs none."""
+        rows, length = x.shape[:2]
+        if x.numel() == 0 or keeps(config, rows, length, kept, x.device, self.budget, x.dtype):
+            return None
+        return x.new_empty(kept.count(config, length), config.filter_order)
+
     def convolve(
         self,
         config: HyenaConfig,
@@ -111,11 +120,13 @@ class FilterBank:
         gate: Tensor,
         kept: Kept,
         workers: Workers,
+        features: Tensor | None = None,
     ) -> Tensor:
         """Filters v (B, d, L) -> gate * (long filter * v + skip v), for the operator of one layer.
 
         In float16, results that are not finite are the caller's to notice; else they are an error. With fewer
-        frequencies, what stands behind a row's end reaches it: v must be 0 there.
+        frequencies, what stands behind a row's end reaches it: v must be 0 there. Features of the long filter, if they
+        are there already, are not made again.
 
         Returns:
             v itself with the results; or others with its strides, where that spares a copy.
@@ -123,40 +134,27 @@ class FilterBank:
         length = v.shape[-1]
         if v.numel() == 0:
             return v
-        backend, check = ("triton", False) if v.dtype == torch.float16 else ("auto", True)
-        batch = batch_class(v.shape[0], length)
         if keeps(config, v.shape[0], length, kept, v.device, self.budget, v.dtype):
             with torch.no_grad():
-                spectrum = self._spectrum(
-                    config, layer, operator.long_filter, length, kept, v.dtype, batch, backend, workers
-                )
-            out = v if spectrum.in_place else v.new_empty_strided(v.shape, v.stride())
-
-            def with_spectrum(at: slice) -> None:
-                fftconv(v[:, at], spectrum[at], operator.skip[at], out_gate=gate[:, at], out=out[:, at], check=check)
-
-            # Four parts a worker, so that none waits long for another.
-            pieces = 1 if workers.count == 1 else 4 * workers.count
-            workers.each(with_spectrum, _parts(config.d_model, -(-config.d_model // pieces)))
-            return out
+                spectrum = self._spectrum(config, layer, operator.long_filter, length, kept, v, workers)
+            return _by_spectrum(operator, spectrum, v, gate, workers)
         count = kept.count(config, length)
-        with torch.no_grad():
-            features = make_features(operator.long_filter, count, workers)
-        widest = count if v.device.type == "cpu" else length  # a GPU transforms them all at once
+        if features is None:
+            with torch.no_grad():
+                features = make_features(operator.long_filter, count, workers)
+        widest = count if v.is_cpu else length  # a GPU transforms them all at once
         step = piece(config.d_model, taps_at_a_time(widest, workers.count, v.device), workers.count)
+        if v.is_cpu and v.dtype != torch.float16 and kept.frequencies == 1.0:
+            work = _torch_by_taps(operator, features, v, gate, workers)
+        else:
+            work = _by_taps(operator, features, v, gate, kept)
 
-        def with_taps(at: slice) -> None:
+        def with_room(at: slice) -> None:
             if getattr(workers.local, "taps", None) is None:
                 workers.local.taps = features.new_empty(step, count)
-            taps = make_taps(operator.long_filter, features, at, workers.local.taps)
-            filters: Tensor | Spectrum = taps
-            if kept.frequencies != 1.0:
-                filters = prepare(taps, length, dtype=v.dtype, batch=batch, backend=backend, keep=kept.frequencies)
-            fftconv(
-                v[:, at], filters, operator.skip[at], out_gate=gate[:, at], out=v[:, at], backend=backend, check=check
-            )
+            work(at, workers.local.taps)
 
-        workers.each(with_taps, _parts(config.d_model, step))
+        workers.each(with_room, _parts(config.d_model, step))
         return v
 
     def _spectrum(
@@ -166,22 +164,99 @@ class FilterBank:
         long_filter: ImplicitFilter,
         length: int,
         kept: Kept,
-        dtype: torch.dtype,
-        batch: int,
-        backend: str,
+        v: Tensor,
         workers: Workers,
     ) -> Spectrum:
+        dtype, batch = v.dtype, batch_class(v.shape[0], length)
         key = _key(config, layer, length, kept, dtype, batch)
         if key not in self._spectra:
             rounded = round_length(length)
             count = kept.count(config, rounded)
             taps = make_taps(long_filter, make_features(long_filter, count, workers), slice(None), None)
-            spectrum = prepare(taps, rounded, dtype=dtype, batch=batch, backend=backend, keep=kept.frequencies)
+            spectrum = prepare(taps, rounded, dtype=dtype, batch=batch, backend=_backend(v), keep=kept.frequencies)
             while self._spectra and self.nbytes + spectrum.nbytes > self.budget:
                 self.graphs.drop(self._spectra.popitem(last=False)[1])
             self._spectra[key] = spectrum
         self._spectra.move_to_end(key)
         return self._spectra[key]
+
+
+def _backend(v: Tensor) -> str:
+    return "triton" if v.dtype == torch.float16 else "auto"
+
+
+def _by_spectrum(operator: HyenaOperator, spectrum: Spectrum, v: Tensor, gate: Tensor, workers: Workers) -> Tensor:
+    """Convolves v (B, d, L) with spectra that are kept, in place if they can be."""
+    out = v if spectrum.in_place else v.new_empty_strided(v.shape, v.stride())
+    steps, skip, check = torch_path.step_bytes(v.device, workers.count), operator.skip, v.dtype != torch.float16
+
+    def convolve(at: slice) -> None:
+        if spectrum.backend == "torch" and spectrum.band is None:
+            _with_spectrum(v, gate, skip, spectrum.data, spectrum.n, spectrum.hop, at.start, at.stop, steps)
+        else:
+            fftconv(v[:, at], spectrum[at], skip[at], out_gate=gate[:, at], out=out[:, at], check=check)
+
+    # Four parts a worker, so that none waits long for another.
+    pieces = 1 if workers.count == 1 else 4 * workers.count
+    workers.each(convolve, _parts(v.shape[1], -(-v.shape[1] // pieces)))
+    return out
+
+
+def _by_taps(
+    operator: HyenaOperator, features: Tensor, v: Tensor, gate: Tensor, kept: Kept
+) -> Callable[[slice, Tensor], None]:
+    """What convolves some channels of v (B, d, L) in place, with taps that are made in the room given."""
+    backend, check, length = _backend(v), v.dtype != torch.float16, v.shape[-1]
+    batch = batch_class(v.shape[0], length)
+
+    def convolve(at: slice, room: Tensor) -> None:
+        taps = make_taps(operator.long_filter, features, at, room)
+        filters: Tensor | Spectrum = taps
+        if kept.frequencies != 1.0:
+            filters = prepare(taps, length, dtype=v.dtype, batch=batch, backend=backend, keep=kept.frequencies)
+        fftconv(v[:, at], filters, operator.skip[at], out_gate=gate[:, at], out=v[:, at], backend=backend, check=check)
+
+    return convolve
+
+
+def _torch_by_taps(
+    operator: HyenaOperator, features: Tensor, v: Tensor, gate: Tensor, workers: Workers
+) -> Callable[[slice, Tensor], None]:
+    """As `_by_taps`, by torch on a CPU: in one call without Python's lock."""
+    made, count = operator.long_filter, len(features)
+    plan = torch_path.plan_transform(count, v.shape[-1])
+    deltas, weight, time = made.deltas, made.outer.weight, made.positions.t[:count, 0]
+    skip, chunk, steps = operator.skip, chunk_taps(features), torch_path.step_bytes(v.device, workers.count)
+
+    def convolve(at: slice, room: Tensor) -> None:
+        _with_taps(
+            v, gate, skip, deltas, weight, features, time, made.shift, chunk, room, at.start, at.stop,
+            plan.n, plan.hop, plan.parts, steps,
+        )  # fmt: skip
+
+    return convolve
+
+
+@without_lock
+def _with_spectrum(
+    v: Tensor, gate: Tensor, skip: Tensor, data: Tensor, n: int, hop: int, first: int, last: int, step_bytes: int
+) -> None:
+    """Convolves channels first to last - 1 of v (B, d, L) in place."""
+    u, at = v[:, first:last], gate[:, first:last]
+    convolve_blocks(u, data[first:last], n, hop, skip[first:last], None, at, u, step_bytes)
+
+
+@without_lock
+def _with_taps(
+    v: Tensor, gate: Tensor, skip: Tensor, deltas: Tensor, weight: Tensor, features: Tensor, time: Tensor, shift: float,
+    chunk: int, room: Tensor, first: int, last: int, n: int, hop: int, parts: int, step_bytes: int,
+) -> None:  # fmt: skip
+    """Convolves channels first to last - 1 of v (B, d, L) in place with taps that are made in `room`."""
+    taps, u = room[: last - first], v[:, first:last]
+    fill_taps(deltas[first:last], weight[first:last], features, time, shift, chunk, taps)
+    convolve_channels(
+        u, taps, n, hop, parts, skip[first:last], None, gate[:, first:last], u, step_bytes, v.dtype
+    )  # fmt: skip
 
 
 def _key(
@@ -278,32 +353,3 @@ def keeps(
 def features_bytes(config: HyenaConfig, length: int, kept: Kept = ALL) -> int:
     """Bytes of the float32 features of one layer for inputs of `length` tokens."""
     return 4 * config.filter_order * kept.count(config, length)
-
-
-def make_features(long_filter: ImplicitFilter, count: int, workers: Workers) -> Tensor:
-    """`long_filter.features(0, count)`, a few thousand positions at a time: no more memory than the result."""
-    features = long_filter.freq.new_empty(count, len(long_filter.freq))
-    step = min(_CHUNK_TAPS[features.device.type], max(256, -(-count // workers.count)))
-
-    def fill(at: slice) -> None:
-        features[at] = long_filter.features(at.start, at.stop)
-
-    workers.each(fill, _parts(count, step))
-    return features
-
-
-def make_taps(long_filter: ImplicitFilter, features: Tensor, channels: slice, room: Tensor | None) -> Tensor:
-    """`long_filter.taps(features, channels)`, in `room` if given; a few thousand positions at a time stay in cache.
-
-    Each of these pieces of the window is the first one times a number.
-    """
-    rates, weight = -long_filter.deltas[channels].abs()[:, None], long_filter.outer.weight[channels]
-    taps = features.new_empty(len(rates), len(features)) if room is None else room[: len(rates)]
-    step = _CHUNK_TAPS[features.device.type]
-    time = long_filter.positions.t[: len(features), 0]
-    first_window = (rates * time[:step]).exp_()
-    for first in range(0, len(features), step):
-        part = taps[:, first : first + step]
-        torch.mul(first_window[:, : part.shape[1]], (rates * time[first]).exp_(), out=part).add_(long_filter.shift)
-        part.mul_(weight @ features[first : first + step].t())
-    return taps

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from genoconv.errors import ModelError, UsageError
-from genoconv.model import inference
+from genoconv.model import inference, sweeps
 from genoconv.model.config import HyenaConfig
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.inference import hidden_states, layer_indices
@@ -44,7 +44,7 @@ def states(model: HyenaDNA, ids: Tensor, layers: tuple[int, ...] = (-1,)) -> dic
     return {layer: hidden.clone() for layer, hidden in hidden_states(model, ids, layers=layers)}
 
 
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+@pytest.fixture(params=[1, 2, 5], ids=["one thread", "two threads", "five threads"])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
@@ -58,7 +58,6 @@ def test_equal_to_the_plain_model(
     model: HyenaDNA, threads: int, batch: int, length: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(inference._CHUNK_BYTES, "cpu", chunk * 40 * 8)
-    monkeypatch.setattr(inference, "_FINAL_ROWS", chunk)
     ids = bases(batch, length)
     double = copy.deepcopy(model).double()
     found = states(double, ids, tuple(range(5)))
@@ -86,13 +85,13 @@ def test_layers_come_in_order_and_once(model: HyenaDNA) -> None:
 
 def test_no_block_beyond_the_last_layer_is_run(model: HyenaDNA, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []
-    real = inference._transform
+    real = sweeps.transform
 
     def counted(*arguments: object) -> None:
         runs.append(1)
         real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(inference, "_transform", counted)
+    monkeypatch.setattr(inference, "transform", counted)
     states(model, bases(1, 9), (0,))
     assert not runs
     states(model, bases(1, 9), (0, 1))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genoconv.model import products
-from genoconv.model.products import BLOCK, HALF, Product, across, bfloat16_obstacle, onednn_works
+from genoconv.model.products import BLOCK, HALF, Factor, Product, across, bfloat16_obstacle, by_onednn, onednn_works
 
 
 @pytest.fixture(params=[True, False], ids=["as this torch can", "without oneDNN"])
@@ -45,7 +45,7 @@ def test_product(ways: None, positions: int, dtype: torch.dtype, gelu: bool, pac
 def test_across(ways: None, positions: int, common: bool) -> None:
     weight, x = numbers(40, 24), numbers(positions, 24)
     with torch.no_grad():
-        y = across(weight, x, common=common)
+        y = across(weight, x, common, by_onednn(weight))
     assert y.is_contiguous()
     assert (y - weight.double() @ x.double().t()).abs().max() <= 1e-5
 
@@ -102,7 +102,7 @@ def test_product_in_half_precision(ways: None, positions: int, gelu: bool, pack:
 def test_across_in_half_precision(ways: None, positions: int, common: bool) -> None:
     weight, x = numbers(40, 24), numbers(positions, 24)
     with torch.no_grad():
-        y = across(weight.to(HALF), x, common=common)
+        y = across(weight.to(HALF), x, common, by_onednn(weight.to(HALF)))
     expected = weight.to(HALF).double() @ x.to(HALF).double().t()
     assert y.dtype == torch.float32
     assert y.shape == (40, positions)
@@ -113,13 +113,13 @@ def test_few_shapes_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     if not onednn_works():
         pytest.skip("this torch has no oneDNN operators for float32")
     shapes = set[int]()
-    real = Product._fused
+    real = products._fused
 
-    def told(self: Product, x: Tensor, weight: Tensor) -> Tensor:
+    def told(x: Tensor, by: Factor) -> Tensor:
         shapes.add(len(x))
-        return real(self, x, weight)
+        return real(x, by)
 
-    monkeypatch.setattr(Product, "_fused", told)
+    monkeypatch.setattr(products, "_fused", told)
     product = Product(nn.Linear(8, 8), half=True)
     with torch.no_grad():
         assert all(len(product(numbers(positions, 8))) == positions for positions in range(1, BLOCK + 1))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from genoconv.model import spectra
+from genoconv.model import spectra, taps
 from genoconv.model.config import HyenaConfig
 from genoconv.model.filter import ImplicitFilter
 from genoconv.model.hyenadna import HyenaDNA
@@ -18,8 +18,6 @@ from genoconv.model.spectra import (
     Kept,
     filter_bank,
     keeps,
-    make_features,
-    make_taps,
     piece,
     round_length,
     spectra_bytes,
@@ -56,7 +54,7 @@ def plain(model: HyenaDNA, ids: Tensor, filter_length: int | None = None) -> Ten
 def count_features(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list that grows by the number of taps each time a filter's network is run."""
     runs: list[int] = []
-    real = spectra.make_features
+    real = taps.make_features
 
     def counted(long_filter: ImplicitFilter, count: int, workers: Workers) -> Tensor:
         runs.append(count)
@@ -138,15 +136,6 @@ def test_banks_live_as_long_as_their_models() -> None:
     del model
     gc.collect()
     assert bank() is None
-
-
-@pytest.mark.parametrize("channels", [slice(None), slice(3, 5)])
-def test_taps_made_in_pieces(model: HyenaDNA, channels: slice, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spectra, "_CHUNK_TAPS", {"cpu": 64})
-    long_filter = model.stack[0].operator.long_filter
-    with torch.no_grad(), Workers(torch.device("cpu")) as workers:
-        made = make_taps(long_filter, make_features(long_filter, 677, workers), channels, None)
-        assert torch.allclose(made, long_filter(677)[channels], atol=1e-6)
 
 
 def test_rounded_lengths() -> None:

@@ -78,9 +78,34 @@ def test_no_gradients_and_the_callers_inference_mode(threads: int, inference: bo
     assert found == {(False, inference)}
 
 
+def test_beside_the_others(threads: int) -> None:
+    here, found = threading.get_ident(), list[tuple[int, int, bool]]()
+
+    def work() -> str:
+        found.append((threading.get_ident(), torch.get_num_threads(), torch.is_grad_enabled()))
+        return "done"
+
+    with Workers(CPU) as workers:
+        results = [workers.aside(work) for _ in range(3)]
+        assert [result() for result in results] == ["done"] * 3
+    assert len(set(found)) == 1
+    ident, cores, gradients = found[0]
+    assert (ident == here) == (threads == 1)
+    assert (cores, gradients) == (1, False)
+    assert torch.get_num_threads() == threads
+
+
+def test_failure_beside_the_others_is_told_to_who_waits(threads: int) -> None:
+    def work() -> None:
+        raise MemoryError("no room")
+
+    with Workers(CPU) as workers, pytest.raises(MemoryError, match="no room"):
+        workers.aside(work)()
+
+
 def test_threads_end_with_the_context(threads: int) -> None:
     before = threading.active_count()
     with Workers(CPU) as workers:
         workers.each(id, range(9))
-        assert threading.active_count() == before + (threads if threads > 1 else 0)
+        assert threading.active_count() == before + (threads + 1 if threads > 1 else 0)
     assert threading.active_count() == before
