@@ -132,8 +132,8 @@ def fixed_bytes(
 ) -> int:
     """Bytes that a run takes beside `memory_per_base` and the weights, for rows of `length` tokens.
 
-    Together with `memory_per_base` within 15% of what was measured on a CPU with 1 to 8 threads at 8 x 1,024 and 32,768
-    tokens, with 16 up to 30% more than it. Inputs of many lengths may make kept filters grow to `spectra.CACHE_BYTES`.
+    Together with `memory_per_base` within 15% of what was measured on a CPU with 1 to 4 threads at 8 x 1,024 tokens, with
+    8 and 16 threads 22% and 31% more than it. Inputs of many lengths may make kept filters grow to `spectra.CACHE_BYTES`.
     """
     features = features_bytes(config, length, kept)
     row = features // config.filter_order  # taps of one channel
