@@ -43,6 +43,8 @@ _LARGE = 4096
 _MANY_BLOCKS = 4
 # What torch, MKL and oneDNN hold after their first use.
 _LIBRARY_BYTES = 24 << 20
+# What the heaps of several threads keep of pieces of different sizes, of inputs longer than a piece of taps.
+_LEFT_BYTES = 36 << 20
 
 
 # Numbers of a line of the caches.
@@ -132,8 +134,9 @@ def fixed_bytes(
 ) -> int:
     """Bytes that a run takes beside `memory_per_base` and the weights, for rows of `length` tokens.
 
-    Together with `memory_per_base` within 15% of what was measured on a CPU with 1 to 4 threads at 8 x 1,024 tokens, with
-    8 and 16 threads 22% and 31% more than it. Inputs of many lengths may make kept filters grow to `spectra.CACHE_BYTES`.
+    Together with `memory_per_base` within 15% of what was measured on a CPU with 1 to 4 threads at 8 x 1,024 and 32,768
+    tokens, and with two at 160,000; with 8 and 16 threads 22% and 31% more than it at 8 x 1,024. Inputs of many lengths
+    may make kept filters grow to `spectra.CACHE_BYTES`.
     """
     features = features_bytes(config, length, kept)
     row = features // config.filter_order  # taps of one channel
@@ -141,6 +144,8 @@ def fixed_bytes(
     step = workers * max(step_bytes(torch.device(device), workers), 8 * length)  # spectra of one step of a convolution
     chunks = workers * 3 * _chunk_bytes(max(3 * config.d_model, config.d_inner) * 4, workers)
     library = _LIBRARY_BYTES + (SCRIPT_BYTES if workers >= MANY_THREADS else 0)
+    if workers > 1 and length > LONGEST_PIECE:
+        library += _LEFT_BYTES
     if keeps(config, rows, length, kept, device):
         spectra = spectra_bytes(config, length, kept, device)
         return spectra + features + config.d_model * row + 6 * step + chunks + library
