@@ -38,12 +38,6 @@ def left_product(c, s, m, ar, ai):
 
 
 @triton.jit
-def real_left_product(f, x, N1: tl.constexpr, N2: tl.constexpr):
-    """(c + i s) @ x of real x, with f = [c; s]: one product, which is waited for once."""
-    return tl.split(tl.permute(tl.reshape(tl.dot(f, x), (2, N1, N2)), (1, 2, 0)))
-
-
-@triton.jit
 def whole_right_product(ar, ai, f, N1: tl.constexpr, N2: tl.constexpr):
     """(ar + i ai) @ (c + i s), with f = [[c, s], [-s, c]]."""
     a = tl.reshape(tl.permute(tl.join(ar.to(tl.float16), ai.to(tl.float16)), (0, 2, 1)), (N1, 2 * N2))

@@ -5,7 +5,8 @@
 A signal is a matrix [J, M] of J rows, and each row a matrix [N1, N2], so that columns are m = m1 N2 + m2. The twiddle
 after the outer transform has a part for each m1, which the coefficients of that transform carry, and one for each m2,
 which the twiddle of the rows carries: neither costs anything. As J is small, the outer transform is plain arithmetic on
-registers, without a barrier.
+registers, without a barrier. What one more outer transform leaves of a long signal are many such signals, complex ones:
+planes in, planes out (planes_kernel).
 
 Strides and lengths of signals are given in units of UNIT samples, as in passes_kernels.py.
 """
