@@ -13,7 +13,7 @@ import numpy as np
 from genoconv.errors import GenoconvError, InputError, OutputError, UsageError
 from genoconv.inputs.ahead import ahead
 from genoconv.inputs.batches import plan_units
-from genoconv.inputs.fasta import Record
+from genoconv.inputs.fasta import Named
 from genoconv.inputs.scan import scan
 from genoconv.model.files import file_sha256
 from genoconv.model.half import operands
@@ -264,12 +264,16 @@ def computed(job: Job, parts: Parts, wanted: Array) -> Generator[Done]:
 
 
 def units(job: Job, wanted: Array) -> Iterator[Unit]:
-    """Read the input again, pool by pool, and yield the wanted rows (a mask over all rows) in their units.
+    """Yield the wanted rows (a mask over all rows) in their units; a large input is read again, pool by pool.
 
     While a pool is computed, the next one is read.
     """
-    wanted = wanted & np.isin(np.arange(len(wanted)), job.rows)
-    records = enumerate(job.inputs.records())
+    wanted, found = wanted & np.isin(np.arange(len(wanted)), job.rows), job.inputs
+    if found.held is not None:
+        remaining = (unit[wanted[unit]] for unit in chain.from_iterable(job.pools))
+        yield from ((unit, found.named(unit.tolist())) for unit in remaining if len(unit))
+        return
+    records = enumerate(found.records())
 
     def read(pool: Sequence[Array]) -> list[Unit]:
         remaining = [unit[wanted[unit]] for unit in pool]
@@ -280,9 +284,9 @@ def units(job: Job, wanted: Array) -> Iterator[Unit]:
         yield from pool
 
 
-def take(records: Iterator[tuple[int, Record]], rows: set[int]) -> dict[int, Record]:
+def take(records: Iterator[tuple[int, Named]], rows: set[int]) -> dict[int, Named]:
     """Read on until all of some rows are found."""
-    held: dict[int, Record] = {}
+    held: dict[int, Named] = {}
     while len(held) < len(rows):
         row, record = next(records)
         if row in rows:

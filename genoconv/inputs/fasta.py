@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from genoconv.inputs.letters import LetterPolicy, count_letters_found, explain_refusal, normalise
 from genoconv.inputs.sections import PlainRecords, Section, records_or_sections, split_header
 from genoconv.inputs.sources import Source
 
-__all__ = ["BadRecord", "LetterPolicy", "Record", "Source", "read_fasta"]
+__all__ = ["BadRecord", "LetterPolicy", "Named", "Record", "Source", "Together", "read_fasta", "read_together"]
+
+_SPACES = (b" ", b"\t", b"\v", b"\f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,22 @@ class Record:
         return len(self.sequence)
 
 
+@dataclass(slots=True)
+class Named:
+    """A record that is known to be good: what it takes to embed it.
+
+    Attributes:
+        id: Its output id.
+        sequence: Only A, C, G, T, N in upper case.
+    """
+
+    id: str
+    sequence: bytes
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+
 @dataclass(frozen=True, slots=True)
 class BadRecord:
     """One record that cannot be used, and why.
@@ -78,11 +97,30 @@ class BadRecord:
         return ", ".join(place)
 
 
+class Together(NamedTuple):
+    """Several whole records of which nothing else is to be told: of nothing but A, C, G, T and N in upper case.
+
+    Attributes:
+        source: File as the user named it.
+        ids: As in `Record`.
+        plain: What they were read from.
+    """
+
+    source: str
+    ids: list[str]
+    plain: PlainRecords
+
+    def each(self) -> Iterator[Record]:
+        """The records one by one."""
+        for line, header, sequence in zip(*self.plain, strict=True):
+            yield _plain(self.source, line, header, sequence)
+
+
 def read_fasta(
     paths: Sequence[str | Path | Source],
     policy: LetterPolicy,
 ) -> Iterator[Record | BadRecord]:
-    """Read the records of FASTA files in order; never holds more than one of them.
+    """Read the records of FASTA files in order; never holds more than one of them beside a block of the file.
 
     Args:
         paths: Files, plain or compressed with gzip or bgzip; "-" is standard input.
@@ -94,18 +132,32 @@ def read_fasta(
     Raises:
         InputError: A file as a whole cannot be used: missing, damaged, truncated, empty, not FASTA.
     """
+    for item in read_together(paths, policy):
+        if isinstance(item, Together):
+            yield from item.each()
+        else:
+            yield item
+
+
+def read_together(
+    paths: Sequence[str | Path | Source],
+    policy: LetterPolicy,
+) -> Iterator[Together | Record | BadRecord]:
+    """The same, with records together that need no looking at one by one: short ones take a third of the time then."""
     for path in paths:
         source = Source.of(path)
         record: _OpenRecord | None = None
         for section in records_or_sections(source):
+            if record is not None and (isinstance(section, PlainRecords) or section.is_header):
+                yield record.close()
+                record = None
             if isinstance(section, PlainRecords):
-                if record is not None:
-                    yield record.close()
-                    record = None
-                yield from _closed(section, source.name, policy)
+                ids = _ids(section.headers)
+                if ids is None:
+                    yield from _one_by_one(section, source.name, policy)
+                else:
+                    yield Together(source.name, ids, section)
             elif section.is_header:
-                if record is not None:
-                    yield record.close()
                 record = _OpenRecord(section, source.name, policy)
             elif record is not None:
                 record.add(section)
@@ -113,13 +165,26 @@ def read_fasta(
             yield record.close()
 
 
-def _closed(plain: PlainRecords, name: str, policy: LetterPolicy) -> Iterator[Record | BadRecord]:
+def _ids(headers: Sequence[bytes]) -> list[str] | None:
+    """The ids in some headers, or None if one has none, or not only ASCII."""
+    found = b"\n".join(headers)
+    if any(space in found for space in _SPACES):
+        found = b"\n".join(header.split(maxsplit=1)[0] if header[:1].strip() else b"" for header in headers)
+    ids = found.decode().split("\n") if found.isascii() else [""]
+    return ids if all(ids) else None
+
+
+def _one_by_one(plain: PlainRecords, name: str, policy: LetterPolicy) -> Iterator[Record | BadRecord]:
     for line, header, sequence in zip(*plain, strict=True):
-        identifier, description = split_header(header)
-        if identifier:
-            yield Record(identifier, description, sequence, name, line, {}, 0, 0, len(sequence))
+        if split_header(header)[0]:
+            yield _plain(name, line, header, sequence)
         else:
             yield _OpenRecord(Section(True, line, header, 0, 0), name, policy).close()
+
+
+def _plain(name: str, line: int, header: bytes, sequence: bytes) -> Record:
+    identifier, description = split_header(header)
+    return Record(identifier, description, sequence, name, line, {}, 0, 0, len(sequence))
 
 
 class _OpenRecord:

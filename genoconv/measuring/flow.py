@@ -12,7 +12,7 @@ import torch
 
 from genoconv.embed import prepare, run, units
 from genoconv.inputs.batches import padding_waste
-from genoconv.inputs.fasta import Record
+from genoconv.inputs.fasta import Named
 from genoconv.inputs.scan import scan
 from genoconv.inputs.tokens import encode_batch
 from genoconv.measuring.cost import Peak, alone
@@ -93,7 +93,7 @@ def _measure(case: FlowCase) -> FlowRow:
         model_alone(job)  # the first pass loads what is loaded at first use, and makes the filters
         memory = peak.added()  # from now on the spectra of all lengths are there from the start
         start = time.perf_counter()
-        scan(case.inputs, settings.letters, duplicates=settings.duplicates)
+        job.inputs = scan(case.inputs, settings.letters, duplicates=settings.duplicates)  # what it puts off, as well
         read = time.perf_counter() - start
         start = time.perf_counter()
         summary = run(job, Path(folder) / "embeddings.h5")
@@ -118,14 +118,14 @@ def _measure(case: FlowCase) -> FlowRow:
         )
 
 
-def batches(job: Job) -> Iterator[list[Record]]:
+def batches(job: Job) -> Iterator[list[Named]]:
     """The records of a job as they are computed together."""
     wanted = np.ones(len(job.inputs.ids), dtype=bool)
     for _, records in units(job, wanted):
         yield from _fitting(list(records), job.engine.batch_bases)
 
 
-def _fitting(records: list[Record], bases: int) -> Iterator[list[Record]]:
+def _fitting(records: list[Named], bases: int) -> Iterator[list[Named]]:
     """Halves, until they hold no more padded bases than are computed at once."""
     if len(records) == 1 or len(records) * max(len(record) for record in records) <= bases:
         yield records

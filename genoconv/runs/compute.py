@@ -101,11 +101,10 @@ def work(engine: Engine, batches: Iterable[Batch], parts: PartWriter, *, ahead: 
             seconds_per_base = (time.monotonic() - start) / max(batch.bases, 1)
             if failures and engine.settings.fail_fast:
                 raise failed_fast(failures[0])
-            failed = {failure.row for failure in failures}
-            every = zip(batch.rows.tolist(), batch.lengths, strict=True)
-            lengths = [length for row, length in every if row not in failed]
+            failed = np.isin(batch.rows, [failure.row for failure in failures])
+            bases = batch.bases - sum(np.compress(failed, batch.lengths).tolist())
             parts.commit_if_due(following=0)
-            yield Done(len(lengths), sum(lengths), failures)
+            yield Done(len(failed) - int(failed.sum()), bases, failures)
     finally:
         with closing(parts):
             parts.commit()
@@ -276,18 +275,22 @@ def hand_over(
     Returns:
         All records that failed.
     """
-    failures = dict(failures or {})
-    held = [place for place in range(len(batch.lengths)) if place not in left_out]
-    rows, matrices = batch.rows[held], dict[Key, Array]()
+    failures, matrices = dict(failures or {}), dict[Key, Array]()
+    held = np.delete(np.arange(len(batch.rows)), list(left_out))
+    rows = batch.rows[held]
     for (pooling, layer), values in pooled.items():
+        # A copy, for what comes from a GPU lies in pinned memory, which is to be used again.
         matrices[pooling, layer], bad = _stored(values[held], engine.settings.dtype, f"{pooling}, layer {layer}")
         for place, reason in bad:
             row = int(rows[place])
-            failures[row] = Failure(batch.records[held[place]].id, f"{pooling}, layer {layer}", reason, row)
-    good = np.array([row not in failures for row in rows.tolist()], dtype=bool)
-    if good.any():
-        parts.add(rows[good], {key: values[good] for key, values in matrices.items()})
-    return [failures[row] for row in rows.tolist() if row in failures]
+            failures[row] = Failure(batch.records[int(held[place])].id, f"{pooling}, layer {layer}", reason, row)
+    failed = [failures[row] for row in rows.tolist() if row in failures] if failures else []
+    if failed:
+        good = np.isin(rows, [failure.row for failure in failed], invert=True)
+        rows, matrices = rows[good], {key: values[good] for key, values in matrices.items()}
+    if len(rows):
+        parts.add(rows, matrices)
+    return failed
 
 
 def other_strand(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from genoconv.errors import EnvironmentProblem, GenoconvError
-from genoconv.inputs.fasta import Record
+from genoconv.inputs.fasta import Named
 from genoconv.model.inference import Precision
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.part_files import Key
@@ -224,7 +224,7 @@ def warm_up(engine: Engine) -> None:
 def rehearse(engine: Engine) -> None:
     """Embed two records of no meaning, all the way to rows."""
     any_site = replace(engine, settings=replace(engine.settings, site=None))
-    records = [Record("", "", b"A" * (WARM_UP_BASES // 2 - less), "", 0, {}, 0) for less in (0, 1)]
+    records = [Named("", b"A" * (WARM_UP_BASES // 2 - less)) for less in (0, 1)]
     both = SITE in engine.settings.poolings
     compute_batch(any_site, make_batch(np.arange(2), records, engine.device, both_strands=both), _Nowhere(), set())
 

@@ -272,3 +272,22 @@ def test_plain_records_are_taken_together(tmp_path: Path) -> None:
     (plain, header, letters) = list(sections.records_or_sections(Source.of(path)))
     assert plain == sections.PlainRecords([1, 4], [b"a b", b"c"], [b"ACGT", b"NN"])
     assert [part.content for part in (header, letters) if isinstance(part, sections.Section)] == [b"d", b"A\n"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "ids"),
+    [
+        ([b"a", b"b|c", b"d>e"], ["a", "b|c", "d>e"]),
+        ([b"a b", b"c", b"d\te  f", b"g "], ["a", "c", "d", "g"]),
+        ([b"a\x1cb", b"c"], ["a\x1cb", "c"]),
+        ([b"a", b"", b"c"], None),
+        ([b"a b", b"", b"c"], None),
+        ([b"a b", b" c"], None),
+        ([b"a", b"\xc3\xa9"], None),
+        ([b"a \xc3\xa9", b"c"], ["a", "c"]),
+    ],
+)
+def test_ids_of_plain_records_are_found_together_or_one_by_one(headers: list[bytes], ids: list[str] | None) -> None:
+    assert fasta._ids(headers) == ids
+    one_by_one = [sections.split_header(header)[0] for header in headers]
+    assert one_by_one == ids or ids is None

@@ -171,3 +171,37 @@ def test_collection_goes_on_after_a_scan_however_it_ends(tmp_path: Path) -> None
     with pytest.raises(InputError):
         scan([bad], PLAIN)
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("held", [0, 700, 1 << 20])
+@pytest.mark.parametrize("block", [16, 1 << 18])
+def test_what_is_held_and_what_is_read_again_are_the_same(
+    tmp_path: Path, held: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b">a one\nACGT\nNNA\n>b\nTTTT\n>c\nacgtr\n>d\nGNG\n>e\nC\n"
+    path = write(tmp_path / "x.fa", content)
+    monkeypatch.setattr("genoconv.inputs.scan.HELD_BYTES", held)
+    monkeypatch.setattr("genoconv.inputs.sections.BLOCK_BYTES", block)
+    found = scan([path], PLAIN)
+    sequences = [b"ACGTNNA", b"TTTT", b"ACGTN", b"GNG", b"C"]
+    assert (found.held is None) == (held < 1 << 20)
+    assert [(record.id, record.sequence) for record in found.records()] == list(zip("abcde", sequences, strict=True))
+    assert found.lengths.tolist() == found.ends.tolist() == [7, 4, 5, 3, 1]
+    assert found.n_counts.tolist() == [2, 0, 1, 1, 0]
+    assert found.sha256 == [hashlib.sha256(sequence).hexdigest() for sequence in sequences]
+    if found.held is not None:
+        assert [(record.id, record.sequence) for record in found.named([3, 0])] == [("d", b"GNG"), ("a", b"ACGTNNA")]
+
+
+@pytest.mark.parametrize("block", [16, 1 << 18])
+def test_a_repeat_is_found_among_records_that_are_taken_together(
+    tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genoconv.inputs.sections.BLOCK_BYTES", block)
+    names = [f"r{number}" for number in range(40)]
+    for first, second in ((3, 4), (0, 39), (20, 30)):
+        repeated = [*names[:second], names[first], *names[second + 1 :]]
+        path = write(tmp_path / "x.fa", "".join(f">{name}\nACGT\nAC\n" for name in repeated).encode())
+        with pytest.raises(InputError, match=f"'r{first}' occurs more than once") as caught:
+            scan([path], PLAIN)
+        assert caught.value.where == f"{path}, line {3 * first + 1} and {path}, line {3 * second + 1}"

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genoconv.embed import already_done, prepare, run
-from genoconv.inputs.fasta import Record
+from genoconv.inputs.fasta import Named
 from genoconv.inputs.tokens import VOCABULARY
 from genoconv.model.config import HyenaConfig
 from genoconv.model.hyenadna import HyenaDNA
@@ -78,9 +78,7 @@ def test_a_kill_never_loses_more_than_one_interval_of_work(
     parts = PartWriter(folder, worker=0, about={}, interval=INTERVAL)
     engine: Any = SimpleNamespace(settings=SimpleNamespace(fail_fast=False))
     batches = [
-        Batch(
-            np.array([row]), [Record("r", "", bytes(length), "r.fa", 1, {}, 0)], [length], torch.empty(1, length), None
-        )
+        Batch(np.array([row]), [Named("r", bytes(length))], [length], torch.empty(1, length), None)
         for row, length in enumerate(lengths)
     ]
     assert sum(done.rows for done in compute.work(engine, batches, parts)) == len(lengths)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from genoconv.errors import GenoconvError, Interrupted
-from genoconv.inputs.fasta import Record
+from genoconv.inputs.fasta import Named
 from genoconv.outputs.part_files import Part
 from genoconv.runs import compute
 from genoconv.runs import workers as module
@@ -76,7 +76,7 @@ def test_ctrl_c_at_a_worker_that_is_just_starting_interrupts_the_run(tmp_path: P
 
 
 def test_a_worker_that_waits_for_a_unit_ends_when_it_is_told_to(tmp_path: Path) -> None:
-    record = Record("r", "", b"ACGT", "r.fa", 1, {}, 0)
+    record = Named("r", b"ACGT")
     team = Team([torch.device("cpu")], EmbedSettings(threads=1), MODEL)
     (worker,) = workers()
     ended: list[bool] = []
@@ -122,7 +122,7 @@ def test_workers_that_launch_ahead_do_not_wait_for_units_that_nobody_sends(
         thread: Any = Thread(target=serve, args=(theirs, engine, number), daemon=True)
         thread.start()
         team._members[ours] = thread, device
-    records = [Record(f"r{row}", "", b"ACGT" * (1 + row % 16), "r.fa", 1, {}, 0) for row in range(count)]
+    records = [Named(f"r{row}", b"ACGT" * (1 + row % 16)) for row in range(count)]
     units = ((np.array([row]), [record]) for row, record in enumerate(records))
     assert sum(done.rows for done in team.work(Errand(64, tmp_path, "high"), units)) == count
     wait_for_workers()
