@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from genoconv.errors import GenoconvError, InputError, OutputError, UsageError
 from genoconv.inputs.ahead import ahead
 from genoconv.inputs.batches import plan_units
-from genoconv.inputs.fasta import Named
+from genoconv.inputs.fasta import Named, Records
 from genoconv.inputs.scan import scan
 from genoconv.model.files import file_sha256
 from genoconv.model.half import operands
@@ -203,6 +204,7 @@ def run(
                 left -= finished.bases
                 if left <= NEAR_THE_END:
                     assembly.begin()
+        parts.commit_if_due(following=assembly.seconds)
         parts.refresh()
         rows = assembly.complete(start=start)
         parts.remove()
@@ -229,8 +231,7 @@ def open_parts(job: Job, output: Path, *, overwrite: bool = False, restart: bool
     AtomicFile(output, overwrite=overwrite, needed_bytes=0 if parts_path(output).exists() else _needed(job)).discard()
     parts = Parts(output, restart=restart)
     try:
-        described = description(job)
-        changed = [] if parts.description is None else differences(parts.description, described)
+        changed = [] if parts.description is None else differences(parts.description, description(job))
         if changed:
             raise OutputError(
                 f"an unfinished run of this output is another one: {'; '.join(changed)}",
@@ -238,7 +239,9 @@ def open_parts(job: Job, output: Path, *, overwrite: bool = False, restart: bool
                 fix="Go on with the earlier settings and input, add --restart to start over, or name another output.",
             )
         if parts.description is None:
-            parts.describe(described)
+            parts.describe(partial(description, job))
+        if job.settings.tokens or len(job.devices) > 1:  # what others write to
+            parts.note_description()
         if job.settings.tokens:
             found, config = job.inputs, job.engine.model.config
             rows = np.union1d(job.rows, np.flatnonzero(parts.done(len(found.ids))))
@@ -271,14 +274,15 @@ def units(job: Job, wanted: Array) -> Iterator[Unit]:
     wanted, found = wanted & np.isin(np.arange(len(wanted)), job.rows), job.inputs
     if found.held is not None:
         remaining = (unit[wanted[unit]] for unit in chain.from_iterable(job.pools))
-        yield from ((unit, found.named(unit.tolist())) for unit in remaining if len(unit))
+        yield from ((unit, found.some(unit.tolist())) for unit in remaining if len(unit))
         return
     records = enumerate(found.records())
 
     def read(pool: Sequence[Array]) -> list[Unit]:
         remaining = [unit[wanted[unit]] for unit in pool]
         held = take(records, {row for unit in remaining for row in unit.tolist()})
-        return [(unit, [held[row] for row in unit.tolist()]) for unit in remaining if len(unit)]
+        named = ((unit, [held[row] for row in unit.tolist()]) for unit in remaining if len(unit))
+        return [(unit, Records([one.id for one in own], [one.sequence for one in own])) for unit, own in named]
 
     for pool in ahead(map(read, job.pools)):
         yield from pool

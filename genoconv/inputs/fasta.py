@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from genoconv.inputs.letters import LetterPolicy, count_letters_found, explain_refusal, normalise
 from genoconv.inputs.sections import PlainRecords, Section, records_or_sections, split_header
 from genoconv.inputs.sources import Source
 
-__all__ = ["BadRecord", "LetterPolicy", "Named", "Record", "Source", "Together", "read_fasta", "read_together"]
+__all__ = ["BadRecord", "LetterPolicy", "Named", "Record", "Records", "Source", "Together", "read_fasta"]
 
 _SPACES = (b" ", b"\t", b"\v", b"\f")
 
@@ -65,6 +65,33 @@ class Named:
 
     def __len__(self) -> int:
         return len(self.sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Records(Sequence[Named]):
+    """Several records that are known to be good; two lists, for objects of many short ones take longer to make.
+
+    Attributes:
+        ids: As in `Named`.
+        sequences: As in `Named`.
+    """
+
+    ids: Sequence[str]
+    sequences: Sequence[bytes]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Named: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Records": ...
+
+    def __getitem__(self, place: int | slice) -> "Named | Records":
+        if isinstance(place, slice):
+            return Records(self.ids[place], self.sequences[place])
+        return Named(self.ids[place], self.sequences[place])
 
 
 @dataclass(frozen=True, slots=True)

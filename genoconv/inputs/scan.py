@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from genoconv.errors import InputError
 from genoconv.inputs.batches import LOOKAHEAD_BYTES, RECORD_BYTES
-from genoconv.inputs.fasta import BadRecord, LetterPolicy, Named, Record, Source, Together, read_together
+from genoconv.inputs.fasta import BadRecord, LetterPolicy, Named, Record, Records, Source, Together, read_together
 
 if TYPE_CHECKING:
     from genoconv.inputs.regions import Region
@@ -93,12 +93,6 @@ class Scan:
         found = self._digests if self.held is None else _sha256(self.held)
         return np.frombuffer(found, dtype=np.uint8).reshape(-1, 32)
 
-    @property
-    def sha256(self) -> list[str]:
-        """The sha256 of each normalised sequence as hex digits, (n,)."""
-        digits, width = self.digests.tobytes().hex(), 2 * self.digests.shape[1]
-        return [digits[start : start + width] for start in range(0, len(digits), width)]
-
     @cached_property
     def records_sha256(self) -> str:
         """One checksum (hex) over the ids and sequences of all records, in order."""
@@ -108,10 +102,10 @@ class Scan:
             digest.update(own.tobytes())
         return digest.hexdigest()
 
-    def named(self, rows: Sequence[int]) -> list[Named]:
+    def some(self, rows: Sequence[int]) -> Records:
         """Some records of an input that is held."""
         assert self.held is not None
-        return [Named(self.ids[row], self.held[row]) for row in rows]
+        return Records([self.ids[row] for row in rows], [self.held[row] for row in rows])
 
     def records(self) -> Iterator[Named]:
         """Yield exactly the scanned records, in order, under their output ids; a large input is read a second time.

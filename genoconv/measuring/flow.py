@@ -12,7 +12,7 @@ import torch
 
 from genoconv.embed import prepare, run, units
 from genoconv.inputs.batches import padding_waste
-from genoconv.inputs.fasta import Named
+from genoconv.inputs.fasta import Records
 from genoconv.inputs.scan import scan
 from genoconv.inputs.tokens import encode_batch
 from genoconv.measuring.cost import Peak, alone
@@ -118,16 +118,16 @@ def _measure(case: FlowCase) -> FlowRow:
         )
 
 
-def batches(job: Job) -> Iterator[list[Named]]:
+def batches(job: Job) -> Iterator[Records]:
     """The records of a job as they are computed together."""
     wanted = np.ones(len(job.inputs.ids), dtype=bool)
     for _, records in units(job, wanted):
-        yield from _fitting(list(records), job.engine.batch_bases)
+        yield from _fitting(records, job.engine.batch_bases)
 
 
-def _fitting(records: list[Named], bases: int) -> Iterator[list[Named]]:
+def _fitting(records: Records, bases: int) -> Iterator[Records]:
     """Halves, until they hold no more padded bases than are computed at once."""
-    if len(records) == 1 or len(records) * max(len(record) for record in records) <= bases:
+    if len(records) == 1 or len(records) * max(map(len, records.sequences)) <= bases:
         yield records
         return
     half = (len(records) + 1) // 2
@@ -142,7 +142,7 @@ def model_alone(job: Job) -> float:
     """
     engine, coming, seconds = job.engine, batches(job), 0.0
     while some := list(islice(coming, TOGETHER)):
-        encoded = [encode_batch([record.sequence for record in records]) for records in some]
+        encoded = [encode_batch(records.sequences) for records in some]
         waiting = [torch.from_numpy(ids).to(engine.device) for ids in encoded]
         start = time.perf_counter()
         for ids in waiting:

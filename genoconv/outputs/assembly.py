@@ -56,6 +56,24 @@ def copy_matrices(sources: Sequence[RowSource], rows: Array, keys: Sequence[Key]
             writer.write(first, key[0], key[1], block)  # has taken the block when it returns
 
 
+def copy_rows(source: RowSource, places: Array, keys: Sequence[Key], writer: EmbeddingWriter) -> None:
+    """Copies what one source holds.
+
+    Args:
+        source: Some rows.
+        places: Which rows of the file they are, (k,).
+        keys: Poolings and layers.
+        writer: Takes them.
+    """
+    for pooling, layer in keys:
+        like = writer.row(pooling)
+        for start in range(0, len(places), BLOCK_ROWS):
+            into = places[start : start + BLOCK_ROWS]
+            block = np.empty((len(into), *like.shape), like.dtype)
+            source.read_matrix((pooling, layer), start, block)
+            writer.write(into, pooling, layer, block)
+
+
 def copy_tokens(sources: Sequence[TokenSource], rows: Array, lengths: Array, writer: TokenWriter) -> None:
     """Copies the numbers of every base, record by record, in pieces of bounded size.
 

@@ -6,10 +6,11 @@ import struct
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
@@ -102,8 +103,34 @@ class Part:
         return _read(self.path, entry, 0, entry.shape[0])
 
 
+class Waiting:
+    """Finished rows that are not committed; a source of rows as a `Part` is.
+
+    Args:
+        rows: The rows, in any order, (k,) int64.
+        values: Their numbers of every pooling and layer; arrays that are (k, d) together.
+        about: What computed them.
+        remarks: By row, what else is to be said of some.
+    """
+
+    def __init__(
+        self, rows: Array, values: Mapping[Key, list[Array]], about: Mapping[str, Any], remarks: Mapping[int, str]
+    ) -> None:
+        self._order = np.argsort(rows, kind="stable")
+        self._values, self._joined = values, dict[Key, Array]()
+        self.rows, self.about, self.remarks = rows[self._order], about, remarks
+
+    def read_matrix(self, key: Key, start: int, into: Array) -> None:
+        """As `Part.read_matrix`."""
+        if key not in self._joined:
+            self._joined[key] = np.concatenate(self._values[key])
+        into[...] = self._joined[key][self._order[start : start + len(into)]]
+
+
 class PartWriter:
     """Collects finished rows and commits them as part files; each worker has one of its own.
+
+    A context manager: at its end, however it comes, what waits is committed.
 
     Args:
         folder: Where the parts go.
@@ -111,11 +138,24 @@ class PartWriter:
         about: What computes the rows; anything that JSON can hold.
         interval: Seconds after the last commit at which finished rows are committed.
         tokens: Where the numbers of single bases go, if there are any.
+        first: Called before the first part is written.
+
+    Attributes:
+        listener: Told the rows and numbers of each `add`.
     """
 
     def __init__(
-        self, folder: Path, *, worker: int, about: Mapping[str, Any], interval: float, tokens: TokenData | None = None
+        self,
+        folder: Path,
+        *,
+        worker: int,
+        about: Mapping[str, Any],
+        interval: float,
+        tokens: TokenData | None = None,
+        first: Callable[[], None] = lambda: None,
     ) -> None:
+        self.listener: Callable[[Array, Mapping[Key, Array]], None] | None = None
+        self._first = first
         self._folder = folder
         self._about = dict(about)
         self._interval = interval
@@ -137,6 +177,8 @@ class PartWriter:
             for key, values in matrices.items():
                 self._values.setdefault(key, []).append(values)
                 self._bytes += values.nbytes
+            if self.listener is not None:
+                self.listener(rows, matrices)
 
     def remark(self, row: int, remark: str) -> None:
         """Says something of a row that is added next; both are committed together."""
@@ -174,8 +216,9 @@ class PartWriter:
             self.discard()
             return
         with self._writing():
+            self._first()
             rows = np.concatenate(self._rows)
-            order = np.argsort(rows, kind="stable")
+            order = _ascending(rows)
             self._serial += 1
             with zipfile.ZipFile(self._draft, "w", allowZip64=True) as archive:
                 _write_array(archive, ROWS, rows[order])
@@ -193,6 +236,13 @@ class PartWriter:
             sync_folder(self._folder)
             self._forget()
 
+    def waiting(self) -> Waiting | None:
+        """What is not committed, if there is any."""
+        if not self._rows:
+            return None
+        values = {key: several.copy() for key, several in self._values.items()}
+        return Waiting(np.concatenate(self._rows), values, self._about, dict(self._remarks))
+
     def discard(self) -> None:
         """Drops what is not committed."""
         with suppress(OSError):
@@ -203,6 +253,15 @@ class PartWriter:
         """Ends the threads that write, and closes what they write to; safe to call twice."""
         if self._tokens is not None:
             self._tokens.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with closing(self):
+            self.commit()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -222,6 +281,11 @@ class PartWriter:
             self._tokens.forget()
         self._rows, self._values, self._remarks, self._bytes = [], {}, {}, 0
         self._since = time.monotonic()  # from now on is lost what is not committed
+
+
+def _ascending(rows: Array) -> Array | slice:
+    """What takes rows in order; of rows that are, as those of like length are, nothing is copied."""
+    return slice(None) if (np.diff(rows) > 0).all() else np.argsort(rows, kind="stable")
 
 
 def _matrix_name(key: Key) -> str:

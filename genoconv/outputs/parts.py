@@ -3,8 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +15,7 @@ from genoconv.errors import OutputError
 from genoconv.outputs.atomic import explained, sync_folder
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.lock import OutputLock
-from genoconv.outputs.part_files import DAMAGE, DRAFT_SUFFIX, Part, PartWriter
+from genoconv.outputs.part_files import DAMAGE, DRAFT_SUFFIX, Key, Part, PartWriter, Waiting
 from genoconv.outputs.patience import signals_waiting
 from genoconv.outputs.token_data import TokenData
 from genoconv.outputs.token_draft import finished_draft, has_tokens, open_draft, prepare_draft
@@ -43,7 +43,8 @@ def part_writer(folder: Path, *, worker: int, about: Mapping[str, Any], interval
 class Parts:
     """The right to work on one output, and the parts that are done; a context manager that gives the right back.
 
-    A folder without any part is removed at the end, one with parts stays until `remove`.
+    What waits in its writers is committed at the end, unless `remove` was called. A folder without any part is removed
+    then, one with parts stays until `remove`.
 
     Args:
         output: The final name.
@@ -63,6 +64,8 @@ class Parts:
         self.folder = parts_path(self.output)
         self.damaged: list[Path] = []
         self._parts: list[Part] = []
+        self._writers: list[PartWriter] = []
+        self._describe: Callable[[], Mapping[str, Any]] | None = None
         with explained(self.output):
             self._lock = OutputLock(self.folder)
         try:
@@ -78,8 +81,15 @@ class Parts:
             self.close()
             raise
 
-    def describe(self, description: Mapping[str, Any]) -> None:
-        """Notes what run this is, for a later start to compare itself with."""
+    def describe(self, description: Callable[[], Mapping[str, Any]]) -> None:
+        """Says what run this is, for a later start to compare itself with; it is asked for before the first part."""
+        self._describe = description
+
+    def note_description(self) -> None:
+        """Writes down what run this is, if that has not been done."""
+        if self._describe is None:
+            return
+        description, self._describe = self._describe(), None
         draft = self.folder / f"{DESCRIPTION}{DRAFT_SUFFIX}"
         with explained(self.folder), signals_waiting():
             with draft.open("w", encoding="utf-8") as file:
@@ -126,8 +136,12 @@ class Parts:
         self._parts = [part for part in self._parts if part.path not in self.damaged]
 
     def writer(self, worker: int, *, about: Mapping[str, Any], interval: float, tokens: bool = False) -> PartWriter:
-        """A writer of further parts; one for each worker. With `tokens`, after `prepare_tokens`."""
-        return part_writer(self.folder, worker=worker, about=about, interval=interval, tokens=tokens)
+        """A writer of further parts; one for each worker of this process. With `tokens`, after `prepare_tokens`."""
+        draft = open_draft(self.folder) if tokens else None
+        first = self.note_description
+        writer = PartWriter(self.folder, worker=worker, about=about, interval=interval, tokens=draft, first=first)
+        self._writers.append(writer)
+        return writer
 
     def finished_tokens(self, rows: Array) -> tuple[TokenData, Array]:
         """The numbers of all bases of the records of the output (their rows, ascending), and their checksums (m,).
@@ -137,12 +151,26 @@ class Parts:
         """
         return finished_draft(self.folder, self._parts, rows)
 
-    def list(self) -> "list[Part]":
-        """The committed parts, as of the last `refresh`."""
-        return list(self._parts)
+    def list(self) -> "list[Part | Waiting]":
+        """The committed parts, as of the last `refresh`, and what waits to be."""
+        return [*self._parts, *filter(None, (writer.waiting() for writer in self._writers))]
+
+    def listen(self, listener: Callable[[Array, Mapping[Key, Array]], None]) -> None:
+        """Has all rows told that writers of this process take from now on."""
+        for writer in self._writers:
+            writer.listener = listener
+
+    def commit_if_due(self, *, following: float) -> None:
+        """Commits what waits in writers of this process if it would wait too long with the next work.
+
+        Args:
+            following: Seconds that this will take.
+        """
+        for writer in self._writers:
+            writer.commit_if_due(following=following)
 
     def done(self, rows: int) -> Array:
-        """Which of so many rows are committed, (rows,) bool.
+        """Which of so many rows are committed, as of the last `refresh`, (rows,) bool.
 
         A row may be there twice, when a worker lived longer than its run: the same numbers, so either will do.
         """
@@ -154,15 +182,29 @@ class Parts:
     def remove(self) -> None:
         """Removes the folder and all parts: the output is complete, or they are not wanted."""
         self._parts = []
+        for writer in self._writers:
+            writer.discard()
         with suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
 
     def close(self) -> None:
-        """Gives the right to the output back; a folder without parts is removed. Safe to call twice."""
-        with signals_waiting(), suppress(OSError):
-            if self.folder.is_dir() and not any(self.folder.glob("part-*.npz")):
-                self.remove()
-            self._lock.release()
+        """Commits what waits and gives the right to the output back; a folder without parts is removed.
+
+        Safe to call twice.
+
+        Raises:
+            OutputError: The disk refuses what is to be committed.
+        """
+        with signals_waiting():
+            try:
+                with ExitStack() as writers:
+                    while self._writers:
+                        writers.enter_context(self._writers.pop())
+            finally:
+                with suppress(OSError):
+                    if self.folder.is_dir() and not any(self.folder.glob("part-*.npz")):
+                        self.remove()
+                    self._lock.release()
 
     def __enter__(self) -> Self:
         return self

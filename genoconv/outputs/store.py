@@ -95,6 +95,19 @@ class EmbeddingWriter:
         """A row of zeros, as it is stored under a pooling, (d,) or of both strands (2d,)."""
         return np.zeros(row_width(pooling, self._d_model), self._dtype)
 
+    def flush(self) -> None:
+        """Sends off what is complete: what is written a little at a time is no long wait at the end.
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        with self._place.writing():
+            self._file.flush()
+
+    def missing(self) -> bool:
+        """Whether there is a row that was not written yet, of any matrix."""
+        return not all(matrix.written.all() for matrix in self._matrices.values())
+
     def commit(self, provenance: Mapping[str, Any], *, omit: Sequence[int] = ()) -> None:
         """Completes the file: writes `provenance` as JSON, reads everything back, and gives it its final name.
 

@@ -32,6 +32,13 @@ class Texts(Sequence[str]):
         """The texts of all, one after the other."""
         return cls(np.concatenate([texts.encoded for texts in several]))
 
+    @classmethod
+    def hexadecimal(cls, values: npt.NDArray[np.uint8]) -> "Texts":
+        """The hex digits of bytes (n, k)."""
+        digits, width = values.tobytes().hex().encode(), 2 * values.shape[1]
+        places = range(0, len(digits), width)
+        return cls(np.fromiter((digits[start : start + width] for start in places), object, len(places)))
+
     def take(self, rows: npt.NDArray[np.int64]) -> "Texts":
         """The texts at some places."""
         return Texts(self.encoded[rows])

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -73,16 +72,16 @@ class Launched:
 
 
 def work(engine: Engine, batches: Iterable[Batch], parts: PartWriter, *, ahead: int = 0) -> Generator[Done]:
-    """Compute batches, one after the other, and commit what is done from time to time and at the end, however it ends.
+    """Compute batches, one after the other, and commit what is done from time to time.
 
     Args:
         engine: What computes.
         batches: What is computed.
-        parts: Where the rows go.
+        parts: Where the rows go; those of the last batches wait there to be committed.
         ahead: Batches that a GPU may be given before it has done one.
 
     Yields:
-        What became of each batch, which is committed by then or will be soon.
+        What became of each batch, which is committed by then or waits to be.
 
     Raises:
         GenoconvError: A record failed under `fail_fast`; the disk refuses; what else stops the run.
@@ -93,21 +92,17 @@ def work(engine: Engine, batches: Iterable[Batch], parts: PartWriter, *, ahead: 
     def enough(under_way: Sequence[Batch]) -> bool:
         return len(under_way) > ahead or sum(batch.ids.numel() for batch in under_way[1:]) >= AHEAD_BASES
 
-    try:
-        for batch, launched in in_turn(batches, partial(launch, engine) if ahead else _nothing, enough):
-            parts.commit_if_due(following=batch.bases * seconds_per_base)
-            start = time.monotonic()
-            failures = finish(engine, batch, launched, parts)
-            seconds_per_base = (time.monotonic() - start) / max(batch.bases, 1)
-            if failures and engine.settings.fail_fast:
-                raise failed_fast(failures[0])
-            failed = np.isin(batch.rows, [failure.row for failure in failures])
-            bases = batch.bases - sum(np.compress(failed, batch.lengths).tolist())
-            parts.commit_if_due(following=0)
-            yield Done(len(failed) - int(failed.sum()), bases, failures)
-    finally:
-        with closing(parts):
-            parts.commit()
+    for batch, launched in in_turn(batches, partial(launch, engine) if ahead else _nothing, enough):
+        parts.commit_if_due(following=batch.bases * seconds_per_base)
+        start = time.monotonic()
+        failures = finish(engine, batch, launched, parts)
+        seconds_per_base = (time.monotonic() - start) / max(batch.bases, 1)
+        if failures and engine.settings.fail_fast:
+            raise failed_fast(failures[0])
+        failed = np.isin(batch.rows, [failure.row for failure in failures])
+        bases = batch.bases - sum(np.compress(failed, batch.lengths).tolist())
+        parts.commit_if_due(following=0)
+        yield Done(len(failed) - int(failed.sum()), bases, failures)
 
 
 def runs_ahead(engine: Engine) -> bool:

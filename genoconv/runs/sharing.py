@@ -28,7 +28,7 @@ class Share:
     def refill(self) -> None:
         """Gets hold of the next units; may wait for the input to be read."""
         while len(self._waiting) < AHEAD and (unit := next(self._units, None)) is not None:
-            self._waiting.append((round_length(max(map(len, unit[1]))), unit))
+            self._waiting.append((round_length(max(map(len, unit[1].sequences))), unit))
 
     def take(self, worker: Hashable) -> Unit | None:
         """The next unit for a worker; None when there are no more."""

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from genoconv.inputs.ahead import ahead
-from genoconv.inputs.fasta import Named
+from genoconv.inputs.fasta import Records
 from genoconv.inputs.tokens import encode_batch
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.token_layout import CHECKED_ROWS
 
-Unit = tuple[Array, Sequence[Named]]
+Unit = tuple[Array, Records]
 """Rows of the input (k,) and their k records, computed together."""
 
 PIECE_BYTES = 16 << 20
@@ -35,7 +35,7 @@ class Batch:
     """
 
     rows: Array
-    records: Sequence[Named]
+    records: Records
     lengths: Sequence[int]
     ids: Tensor
     other_strand: Tensor | None
@@ -72,9 +72,9 @@ def batches(units: Iterable[Unit], device: torch.device, *, both_strands: bool) 
     return ahead(make_batch(rows, records, device, both_strands=both_strands) for rows, records in units)
 
 
-def make_batch(rows: Array, records: Sequence[Named], device: torch.device, *, both_strands: bool) -> Batch:
+def make_batch(rows: Array, records: Records, device: torch.device, *, both_strands: bool) -> Batch:
     """Encode and pad the records of one unit, in memory that the device copies from while it computes."""
-    sequences = [record.sequence for record in records]
+    sequences = records.sequences
     strands = [torch.from_numpy(encode_batch(sequences, turn=turn)) for turn in (False, True)[: 1 + both_strands]]
     if device.type == "cuda":
         strands = [strand.pin_memory() for strand in strands]

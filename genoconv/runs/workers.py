@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from genoconv.errors import EnvironmentProblem, GenoconvError
-from genoconv.inputs.fasta import Named
+from genoconv.inputs.fasta import Records
 from genoconv.model.inference import Precision
 from genoconv.outputs.hdf5 import Array
 from genoconv.outputs.part_files import Key
@@ -208,11 +208,12 @@ def _serve(pipe: Connection, engine: Engine, errand: Errand, number: int) -> Non
     stopped = threading.Event()
     units = iter(lambda: _received(pipe, stopped), None)
     coming = batches(units, engine.device, both_strands=SITE in engine.settings.poolings)
-    try:
-        for done in work(engine, coming, parts, ahead=1):  # of the two units that a worker has
-            pipe.send(done)
-    finally:
-        stopped.set()  # before `coming` goes, which waits for the unit that is being received
+    with parts:
+        try:
+            for done in work(engine, coming, parts, ahead=1):  # of the two units that a worker has
+                pipe.send(done)
+        finally:
+            stopped.set()  # before `coming` goes, which waits for the unit that is being received
 
 
 def warm_up(engine: Engine) -> None:
@@ -224,7 +225,7 @@ def warm_up(engine: Engine) -> None:
 def rehearse(engine: Engine) -> None:
     """Embed two records of no meaning, all the way to rows."""
     any_site = replace(engine, settings=replace(engine.settings, site=None))
-    records = [Named("", b"A" * (WARM_UP_BASES // 2 - less)) for less in (0, 1)]
+    records = Records(["", ""], [b"A" * (WARM_UP_BASES // 2 - less) for less in (0, 1)])
     both = SITE in engine.settings.poolings
     compute_batch(any_site, make_batch(np.arange(2), records, engine.device, both_strands=both), _Nowhere(), set())
 

@@ -153,7 +153,10 @@ def test_one_run_at_a_time_and_what_an_earlier_one_left(tmp_path: Path) -> None:
         parts.refresh()
         assert len(parts.list()) == 2
         assert parts.done(4).tolist() == [False, False, False, True]
-        parts.describe({"a": 1})
+        parts.describe(lambda: {"a": 1})
+        assert not (parts.folder / "run.json").exists()
+        mine.add(np.array([2]), {KEY: numbers(np.array([2]))})
+        mine.commit()
     with Parts(out) as parts:
         assert parts.description == {"a": 1}
     (parts.folder / "run.json").write_text("{")
@@ -161,4 +164,28 @@ def test_one_run_at_a_time_and_what_an_earlier_one_left(tmp_path: Path) -> None:
         Parts(out)
     with Parts(out, restart=True) as parts:
         assert parts.description is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_wait_are_read_like_those_of_a_part_and_committed_at_the_end(tmp_path: Path) -> None:
+    out, told = tmp_path / "out.h5", list[list[int]]()
+    with Parts(out) as parts:
+        mine = writer(parts)
+        mine.add(np.array([7, 2]), {KEY: numbers(np.array([7, 2]))})
+        parts.listen(lambda rows, matrices: told.append(rows.tolist()))
+        mine.add(np.array([5]), {KEY: numbers(np.array([5]))})
+        mine.remark(5, "odd")
+        (waiting,) = parts.list()
+        mine.add(np.array([1]), {KEY: numbers(np.array([1]))})
+        assert (waiting.rows.tolist(), waiting.about, waiting.remarks) == ([2, 5, 7], {"device": "cpu"}, {5: "odd"})
+        block = np.empty((2, WIDTH), np.float32)
+        waiting.read_matrix(KEY, 1, block)
+        assert np.array_equal(block, numbers(np.array([5, 7])))
+        assert told == [[5], [1]]
+        assert not parts.done(8).any()
+    with Parts(out) as parts:
+        assert np.flatnonzero(parts.done(8)).tolist() == [1, 2, 5, 7]
+        mine = writer(parts)
+        mine.add(np.array([0]), {KEY: numbers(np.array([0]))})
+        parts.remove()
     assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ import pytest
 from genoconv.embed import prepare, run
 from genoconv.errors import Interrupted, OutputError
 from genoconv.outputs.hdf5 import structure
+from genoconv.outputs.store import EmbeddingWriter
 from genoconv.outputs.verification import verify
 from genoconv.runs import assembly, compute
 from genoconv.runs.assembly import Assembly
@@ -92,14 +93,95 @@ def test_what_goes_wrong_with_it_is_told_at_the_end(job: Job, tmp_path: Path, mo
         run(job, tmp_path / "out.h5")
 
 
-def test_nothing_is_left_of_it_when_the_run_is_stopped(
+def test_nothing_is_left_of_it_when_the_run_is_stopped_and_its_rows_are_kept(
     job: Job, tmp_path: Path, opened: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*arguments: Any, **named: Any) -> None:
         raise Interrupted(signal.SIGTERM)
 
-    monkeypatch.setattr(assembly, "copy_matrices", stop)
+    monkeypatch.setattr(assembly, "provenance", stop)
     with pytest.raises(Interrupted):
         run(job, tmp_path / "out.h5")
     assert opened == [9]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["few.fa", "out.h5.parts"]
+    assert sorted(path.name[:5] for path in (tmp_path / "out.h5.parts").iterdir()) == ["part-", "run.j"]
+    monkeypatch.undo()
+    summary = run(job, tmp_path / "out.h5")
+    assert (summary.records, summary.resumed) == (9, 9)
+    assert contents(tmp_path / "out.h5")[2] == [f"r{number}".encode() for number in range(9)]
+
+
+def test_rows_go_from_memory_to_the_file_and_no_part_is_written(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, copied = list[str](), list[object]()
+    true = Path.replace
+
+    def replace(path: Path, to: Path) -> Path:
+        named.append(to.name)
+        return true(path, to)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(assembly, "copy_matrices", lambda *arguments: copied.append(arguments))
+    summary = run(job, tmp_path / "out.h5")
+    assert (summary.records, named, copied) == (9, ["out.h5"], [])
+    assert verify(tmp_path / "out.h5") == []
+
+
+@pytest.mark.parametrize("due", [False, True])
+def test_what_waits_is_committed_first_where_assembling_takes_long(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, due: bool
+) -> None:
+    monkeypatch.setattr(assembly, "BYTES_PER_SECOND", 1.0 if due else 1e8)
+    found = list[int]()
+    true = Assembly.complete
+
+    def complete(assembled: Assembly, *, start: float) -> Any:
+        found.append(len(list((tmp_path / "out.h5.parts").glob("part-*.npz"))))
+        return true(assembled, start=start)
+
+    monkeypatch.setattr(Assembly, "complete", complete)
+    assert run(job, tmp_path / "out.h5").records == 9
+    assert found == [int(due)]
+    assert verify(tmp_path / "out.h5") == []
+
+
+@pytest.mark.parametrize("waiting", [0, 1 << 20])
+def test_rows_of_an_earlier_start_and_rows_that_come_are_in_it(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: int
+) -> None:
+    run(job, tmp_path / "whole.h5")
+    true, turns = compute.finish, list[int]()
+
+    def finish(*arguments: Any) -> Any:
+        turns.append(1)
+        if len(turns) == 3:
+            raise Interrupted(signal.SIGTERM)
+        return true(*arguments)
+
+    monkeypatch.setattr(compute, "finish", finish)
+    with pytest.raises(Interrupted):
+        run(job, tmp_path / "out.h5")
+    monkeypatch.setattr(compute, "finish", true)
+    monkeypatch.setattr(assembly, "WAITING_BYTES", waiting)  # whether rows are written as they come
+    summary = run(job, tmp_path / "out.h5")
+    assert 0 < summary.resumed < summary.records == 9
+    assert contents(tmp_path / "out.h5") == contents(tmp_path / "whole.h5")
+    assert verify(tmp_path / "out.h5") == []
+
+
+def test_a_file_that_could_not_be_written_on_the_way_is_written_at_the_end(
+    job: Job, tmp_path: Path, opened: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, fails = EmbeddingWriter.write, [True, False]
+
+    def write(store: EmbeddingWriter, *arguments: Any) -> None:
+        if fails.pop() if fails else False:
+            raise OutputError("the disk refused once")
+        true(store, *arguments)
+
+    monkeypatch.setattr(EmbeddingWriter, "write", write)
+    assert run(job, tmp_path / "out.h5").records == 9
+    assert opened == [9, 9]
+    assert verify(tmp_path / "out.h5") == []
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".fa", ".h5"]

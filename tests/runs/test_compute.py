@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genoconv.embed import already_done, prepare, run
-from genoconv.inputs.fasta import Named
+from genoconv.inputs.fasta import Records
 from genoconv.inputs.tokens import VOCABULARY
 from genoconv.model.config import HyenaConfig
 from genoconv.model.hyenadna import HyenaDNA
@@ -78,10 +78,11 @@ def test_a_kill_never_loses_more_than_one_interval_of_work(
     parts = PartWriter(folder, worker=0, about={}, interval=INTERVAL)
     engine: Any = SimpleNamespace(settings=SimpleNamespace(fail_fast=False))
     batches = [
-        Batch(np.array([row]), [Named("r", bytes(length))], [length], torch.empty(1, length), None)
+        Batch(np.array([row]), Records(["r"], [bytes(length)]), [length], torch.empty(1, length), None)
         for row, length in enumerate(lengths)
     ]
-    assert sum(done.rows for done in compute.work(engine, batches, parts)) == len(lengths)
+    with parts:
+        assert sum(done.rows for done in compute.work(engine, batches, parts)) == len(lengths)
     assert max(lost) <= INTERVAL + 1e-6
     assert begun == []
     # Nor is there a file for every record, where records are short.

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from genoconv.inputs.fasta import Named
+from genoconv.inputs.fasta import Records
 from genoconv.runs.sharing import AHEAD, Share
 from genoconv.runs.transfers import Unit
 
 
 def unit(row: int, length: int) -> Unit:
-    return np.array([row]), [Named(f"r{row}", b"A" * length)]
+    return np.array([row]), Records([f"r{row}"], [b"A" * length])
 
 
 def test_each_length_stays_with_the_worker_that_had_it_first() -> None:

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from genoconv.inputs.fasta import Named
+from genoconv.inputs.fasta import Records
 from genoconv.inputs.tokens import PAD, encode, reverse_complement
 from genoconv.runs import transfers
 from genoconv.runs.transfers import batches, make_batch, to_host
 
 CPU = torch.device("cpu")
 SEQUENCES = (b"ACGTNACG", b"AC", b"GGGTT", b"T")
-RECORDS = [Named(f"r{place}", sequence) for place, sequence in enumerate(SEQUENCES)]
+RECORDS = Records([f"r{place}" for place in range(4)], SEQUENCES)
 ROWS = np.array([3, 5, 6, 9])
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from genoconv.errors import GenoconvError, Interrupted
-from genoconv.inputs.fasta import Named
+from genoconv.inputs.fasta import Records
 from genoconv.outputs.part_files import Part
 from genoconv.runs import compute
 from genoconv.runs import workers as module
@@ -76,14 +76,14 @@ def test_ctrl_c_at_a_worker_that_is_just_starting_interrupts_the_run(tmp_path: P
 
 
 def test_a_worker_that_waits_for_a_unit_ends_when_it_is_told_to(tmp_path: Path) -> None:
-    record = Named("r", b"ACGT")
+    record = Records(["r"], [b"ACGT"])
     team = Team([torch.device("cpu")], EmbedSettings(threads=1), MODEL)
     (worker,) = workers()
     ended: list[bool] = []
 
     def units() -> Iterator[Unit]:
-        yield np.array([0]), [record]
-        yield np.array([1]), [record]
+        yield np.array([0]), record
+        yield np.array([1]), record
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGTERM)
         worker.join(60)
@@ -122,8 +122,9 @@ def test_workers_that_launch_ahead_do_not_wait_for_units_that_nobody_sends(
         thread: Any = Thread(target=serve, args=(theirs, engine, number), daemon=True)
         thread.start()
         team._members[ours] = thread, device
-    records = [Named(f"r{row}", b"ACGT" * (1 + row % 16)) for row in range(count)]
-    units = ((np.array([row]), [record]) for row, record in enumerate(records))
+    rows = range(count)
+    records = Records([f"r{row}" for row in rows], [b"ACGT" * (1 + row % 16) for row in rows])
+    units = ((np.array([row]), records[row : row + 1]) for row in rows)
     assert sum(done.rows for done in team.work(Errand(64, tmp_path, "high"), units)) == count
     wait_for_workers()
     assert sum(len(Part.open(path).rows) for path in tmp_path.glob("part-*.npz")) == count
