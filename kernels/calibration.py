@@ -48,12 +48,12 @@ def measure(timed: Timer, *, device: str, multiprocessors: int) -> Rates:
     nested, nested_radix = _split(timed, (64,))
     nested = {n: total - outer[64] for n, total in nested.items()}
     chunks = Plan("passes", (16, *ROWS[0]), 1)
-    before = timed(chunks, 2 * chunks.n, chunks.n) - sums[16]
+    before = {parts: max(0.0, timed(chunks, 2 * chunks.n, parts * chunks.n) - sums[16]) for parts in H200.before}
     rates = Rates(
         device=device, direct=(few - _FEW * each_tap, each_tap), blocks=blocks,
         history={n: max(0.0, total - blocks[n]) for n, total in with_history.items()}, outer=outer, middle=middle,
         pair=pair, inner=inner, signals=signals, radix=radix, nested=nested, nested_radix=nested_radix,
-        before=max(0.0, before), launch=H200.launch, programs=_PROGRAMS_EACH * multiprocessors,
+        before=before, launch=H200.launch, programs=_PROGRAMS_EACH * multiprocessors,
     )  # fmt: skip
     found = (
         *rates.direct,

@@ -90,6 +90,8 @@ def _longest(plan: Plan, kept: int, taps: int) -> int:
     limits = [kept] if kept < taps else []
     if plan.method in ("passes", "signals") and not plan.history:
         limits.append(plan.n)
-    if plan.method == "blocks" and kept > plan.n * plan.history:
+    if (plan.method == "blocks" and kept > plan.n * plan.history) or (
+        plan.method == "passes" and plan.history and plan.parts(kept) > 1
+    ):
         limits.append(plan.n * (plan.history + 1))
     return min(limits, default=0)

@@ -40,7 +40,7 @@ class Gradients:
 @lru_cache(maxsize=4096)
 def choose(batch: int, channels: int, length: int, rates: Rates = H200) -> Plan:
     """The cheapest plan for gradients: of those that transform a whole signal at once."""
-    plans = [p for p in candidates(length, length) if p.method == "passes" or (p.method == "blocks" and not p.history)]
+    plans = [plan for plan in candidates(length, length) if plan.method in ("passes", "blocks") and not plan.history]
     slower = replace(
         rates,
         blocks={size: rate * _BLOCKS[size] for size, rate in rates.blocks.items()},

@@ -30,6 +30,7 @@ def choose(length: int, shared_memory: int = 1 << 18) -> Plan:
         if (plan.method == "blocks" and not plan.history)
         or (
             plan.method == "passes"
+            and not plan.history
             and plan.factors[0] <= LARGEST_OUTER
             and _SHARED[prod(plan.factors[-2:])] <= max(shared_memory, _SHARED[2048])
         )

@@ -31,7 +31,7 @@ def prepare(taps: Tensor, plan: Plan, dtype: torch.dtype = torch.float16) -> tup
     """
     if plan.method == "direct":
         return _shifted_copies(taps)
-    H, parts = taps.shape[0], _parts(plan)
+    H, parts = taps.shape[0], plan.parts(taps.shape[1])
     inner = plan.factors[-2:]
     data = torch.empty(H, parts, plan.n // prod(inner), 2, *inner, dtype=dtype, device=taps.device)
     scale = torch.empty(H, device=taps.device)
@@ -70,7 +70,7 @@ def prepared_bytes(taps: int, plan: Plan) -> int:
     """Bytes of the data that `prepare` makes of one filter of `taps` taps."""
     if plan.method == "direct":
         return 2 * 8 * direct_width(taps, DIRECT_SAMPLES, DIRECT_STEP)
-    return 2 * 2 * plan.n * _parts(plan)
+    return 2 * 2 * plan.n * plan.parts(taps)
 
 
 def direct_width(taps: int, samples: int, step: int) -> int:
@@ -115,11 +115,6 @@ def _spectrum(taps: Tensor, plan: Plan, data: Tensor, scale: Tensor) -> None:
     pack_kernel[(*_grid(plan, H), parts)](
         torch.view_as_real(z), most, data, scale, room, gain, parts, *_order(plan), halved, num_warps=4
     )
-
-
-def _parts(plan: Plan) -> int:
-    """Spectra of one filter; chunks of several passes take the one before as their imaginary part instead."""
-    return plan.history + 1 if plan.method == "blocks" else 1
 
 
 def _grid(plan: Plan, channels: int) -> tuple[int, int]:

@@ -178,8 +178,8 @@ def _skip(x: Operands, plan: Plan, scale: Tensor) -> Tensor:
 
 
 def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
-    B, H, L = x.u.shape
-    each = B * triton.cdiv(L, plan.n) * plan.n
+    B, H, _ = x.u.shape
+    each = B * _chunks(x, plan, data) * plan.n
     group = max(1, min(H, PLANE_BYTES // (each * 4)))
     skip = _skip(x, plan, scale)
     planes = torch.empty(2, group * each, dtype=torch.float16, device=x.u.device)
@@ -187,14 +187,25 @@ def _passes(x: Operands, plan: Plan, data: Tensor, scale: Tensor) -> None:
         _pass_through(x, plan, data, scale, skip, planes, first, min(group, H - first))
 
 
+def _chunks(x: Operands, plan: Plan, data: Tensor) -> int:
+    """Chunks of a signal, at least as many as a filter has spectra."""
+    return max(-(-x.u.shape[-1] // plan.n), _parts(plan, data))
+
+
+def _parts(plan: Plan, data: Tensor) -> int:
+    """Spectra of a filter (see `Plan.parts`) in data (H, parts * stretches, 2, N1, N2)."""
+    return data.shape[1] * prod(plan.factors[-2:]) // plan.n
+
+
 def _pass_through(
     x: Operands, plan: Plan, data: Tensor, scale: Tensor, skip: Tensor, planes: Tensor, first: int, channels: int
 ) -> None:
     """One group of channels, forth and back."""
-    chunks = triton.cdiv(x.u.shape[-1], plan.n)
+    chunks = _chunks(x, plan, data)
     group = Group(x.u.shape[0] * chunks, first, channels, x.length, x.unit, chunks)
     outer = outer_of(plan, group, x.u.device)
-    outer.forward(Source(x.u, x.in_gate if x.gates["IN_GATED"] else None, history=plan.history > 0), planes)
+    history = plan.history > 0 and _parts(plan, data) == 1
+    outer.forward(Source(x.u, x.in_gate if x.gates["IN_GATED"] else None, history=history), planes)
     convolve_planes = _convolve_signals if plan.method == "signals" else _convolve_rows
     convolve_planes(planes, plan, data, skip if x.skips["SKIP"] else None, group)
     outer.inverse(planes, Target(x.out, x.out_gate if x.gates["OUT_GATED"] else None, scale))
@@ -205,13 +216,16 @@ def _convolve_rows(planes: Tensor, plan: Plan, data: Tensor, skip: Tensor | None
     inner = plan.factors[-2:]
     stretches = plan.n // prod(inner)
     device = planes.device
-    work = group.rows * stretches
-    share = portion(work, 1, 16)
-    rows_kernel[(triton.cdiv(work, share),)](
+    blocks = _parts(plan, data)
+    work = group.rows * stretches // blocks
+    share = portion(work, 1, 16 // blocks)
+    programs = triton.cdiv(work, share)
+    room = torch.empty(programs, 2, *inner, dtype=planes.dtype, device=device) if blocks > 1 else planes
+    rows_kernel[(programs,)](
         planes, data, data if skip is None else skip, *_row_tables(inner[1], device),
-        tables.row_twiddle(inner[1], GAIN, device),
-        planes.stride(0), group.batch, group.first, stretches, share, work,
-        N2=inner[1], GAIN=GAIN, SKIP=skip is not None,
+        tables.row_twiddle(inner[1], GAIN, device), room,
+        planes.stride(0), group.batch // blocks, group.first, stretches, share, work,
+        N2=inner[1], GAIN=GAIN, SKIP=skip is not None, BLOCKS=blocks,
         # For 3 programs on a multiprocessor (H200, 64 x 64: 3.2 ps a sample, two 3.7, four 4.3).
         num_warps=4, maxnreg=168,
     )  # fmt: skip

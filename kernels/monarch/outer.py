@@ -238,7 +238,7 @@ class _Pair:
         """Grid and sizes for tiles of so many columns."""
         group, m = self._group, self._constants[2]
         steps = portion(group.rows, m // width, _MOST_STEPS // 2)
-        sizes = (group.batch, group.first, group.length, *self._constants, group.rows, steps, 0)
+        sizes = (group.batch, group.first, group.length, *self._constants, group.rows, steps, group.chunks, 0)
         return (m // width, triton.cdiv(group.rows, steps)), sizes
 
     def _matrices(self, *, inverse: bool) -> tuple[Tensor, Tensor]:

@@ -50,11 +50,11 @@ def _unpacked(packed, zero):
     return real.to(tl.float32), imaginary.to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["H0", "NA", "NB", "SIGNALS", "STEPS"], do_not_specialize_on_alignment=["B"])
+@triton.jit(do_not_specialize=["H0", "NA", "NB", "SIGNALS", "STEPS"], do_not_specialize_on_alignment=["B", "CHUNKS"])
 def pair_forward_kernel(
     u_ptr, in_gate_ptr, planes_ptr, first_ptr, second_ptr, between_ptr, twiddle_ptr, factor_ptr,
     u_b, u_h, i_b, i_h,
-    PLANE, B, H0, L, NA, NB, M, SIGNALS, STEPS, ZERO,
+    PLANE, B, H0, L, NA, NB, M, SIGNALS, STEPS, CHUNKS, ZERO,
     TA: tl.constexpr, TB: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr, IN_GATED: tl.constexpr,
     SCALED: tl.constexpr, KEEP: tl.constexpr, WARPS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
@@ -62,6 +62,8 @@ def pair_forward_kernel(
 
     SCALED multiplies each channel by its factor, (H,), before it is rounded to float16. KEEP holds the twiddle in
     registers; otherwise it is read at each step, from addresses to which step * ZERO is added (ZERO is 0).
+
+    Signals may be chunks of NA * NB * M samples: B is then rows of the batch times CHUNKS.
     """
     i_c = tl.program_id(0)
     o_a = tl.arange(0, TA)
@@ -81,17 +83,19 @@ def pair_forward_kernel(
         twiddle = _ordered(tl.load(p_w), TB, TA * C, WARPS)
     # In signals [na, (nb, c)], in planes [jb, (ja, c)].
     o_x = (o_a[:, None] * NB + (o_bc // C)[None, :]) * M + i_c * C + (o_bc % C)[None, :]
-    m_x = (o_a[:, None] < NA) & ((o_bc // C)[None, :] < NB) & (o_x < L * UNIT)
+    there = (o_a[:, None] < NA) & ((o_bc // C)[None, :] < NB)
     o_z = ((o_ac // C)[None, :] * NB + o_b[:, None]) * M + i_c * C + (o_ac % C)[None, :]
     m_z = (o_b[:, None] < NB) & ((o_ac // C)[None, :] < NA)
     imaginary = PLANE.to(tl.int64)
     first = tl.program_id(1) * STEPS
     for step in tl.range(0, tl.minimum(STEPS, SIGNALS - first), num_stages=STAGES):
         signal = first + step
-        b = (signal % B).to(tl.int64)
+        b = (signal % B // CHUNKS).to(tl.int64)
         h = (H0 + signal // B).to(tl.int64)
-        p_u = u_ptr + (b * u_b + h * u_h) * UNIT
-        p_in = in_gate_ptr + (b * i_b + h * i_h) * UNIT
+        begin = signal % B % CHUNKS * (NA * NB * M)
+        m_x = there & (o_x < L * UNIT - begin)
+        p_u = u_ptr + (b * u_b + h * u_h) * UNIT + begin
+        p_in = in_gate_ptr + (b * i_b + h * i_h) * UNIT + begin
         if SCALED:
             x = load_scaled(p_u, p_in, o_x, o_x, m_x, tl.load(factor_ptr + h), IN_GATED)
         else:
@@ -108,12 +112,12 @@ def pair_forward_kernel(
         tl.store(p_z + imaginary + o_z, zi.to(tl.float16), mask=m_z)
 
 
-@triton.jit(do_not_specialize=["H0", "NA", "NB", "SIGNALS", "STEPS"], do_not_specialize_on_alignment=["B"])
+@triton.jit(do_not_specialize=["H0", "NA", "NB", "SIGNALS", "STEPS"], do_not_specialize_on_alignment=["B", "CHUNKS"])
 def pair_inverse_kernel(
     planes_ptr, out_gate_ptr, y_ptr, second_gate_ptr, second_y_ptr, scale_ptr,
     first_ptr, second_ptr, between_ptr, twiddle_ptr,
     g_b, g_h, y_b, y_h, s_b, s_h,
-    PLANE, B, H0, L, NA, NB, M, SIGNALS, STEPS, ZERO,
+    PLANE, B, H0, L, NA, NB, M, SIGNALS, STEPS, CHUNKS, ZERO,
     TA: tl.constexpr, TB: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr, OUT_GATED: tl.constexpr,
     SECOND: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
@@ -135,7 +139,7 @@ def pair_inverse_kernel(
     bm = tl.load(second_ptr + 2 * TB * TB + o_f)
     between = _between(between_ptr, o_b, o_a, 1, TB, TB, TA, C)
     o_y = (o_a[:, None] * NB + (o_bc // C)[None, :]) * M + i_c * C + (o_bc % C)[None, :]
-    m_y = (o_a[:, None] < NA) & ((o_bc // C)[None, :] < NB) & (o_y < L * UNIT)
+    there = (o_a[:, None] < NA) & ((o_bc // C)[None, :] < NB)
     o_z = ((o_ac // C)[None, :] * NB + o_b[:, None]) * M + i_c * C + (o_ac % C)[None, :]
     m_z = (o_b[:, None] < NB) & ((o_ac // C)[None, :] < NA)
     twiddle = tl.load(twiddle_ptr + o_z, mask=m_z, other=0)
@@ -143,8 +147,10 @@ def pair_inverse_kernel(
     first = tl.program_id(1) * STEPS
     for step in tl.range(0, tl.minimum(STEPS, SIGNALS - first), num_stages=STAGES):
         signal = first + step
-        b = (signal % B).to(tl.int64)
+        b = (signal % B // CHUNKS).to(tl.int64)
         h = (H0 + signal // B).to(tl.int64)
+        begin = signal % B % CHUNKS * (NA * NB * M)
+        m_y = there & (o_y < L * UNIT - begin)
         p_z = planes_ptr + signal.to(tl.int64) * NA * NB * M
         zr = tl.load(p_z + o_z, mask=m_z, other=0.0).to(tl.float32)
         zi = tl.load(p_z + imaginary + o_z, mask=m_z, other=0.0).to(tl.float32)
@@ -155,7 +161,9 @@ def pair_inverse_kernel(
         gr, gi = multiply_conjugate(gr, gi, vr, vi)
         y = tl.dot(ar, _turned(gr, TB, TA, C))
         y = tl.dot(am, _turned(gi, TB, TA, C), y) * tl.load(scale_ptr + h)
-        p_y = (b * y_b + h * y_h) * UNIT
-        store_gated(y, y_ptr + p_y, out_gate_ptr + (b * g_b + h * g_h) * UNIT, o_y, o_y, m_y, OUT_GATED)
+        p_y = (b * y_b + h * y_h) * UNIT + begin
+        p_gate = out_gate_ptr + (b * g_b + h * g_h) * UNIT + begin
+        store_gated(y, y_ptr + p_y, p_gate, o_y, o_y, m_y, OUT_GATED)
         if SECOND:
-            store_gated(y, second_y_ptr + p_y, second_gate_ptr + (b * s_b + h * s_h) * UNIT, o_y, o_y, m_y, True)
+            p_gate = second_gate_ptr + (b * s_b + h * s_h) * UNIT + begin
+            store_gated(y, second_y_ptr + p_y, p_gate, o_y, o_y, m_y, True)

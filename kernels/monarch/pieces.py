@@ -85,6 +85,21 @@ def load_spectrum(p, PART: tl.constexpr, N2: tl.constexpr):
 
 
 @triton.jit
+def _in_order(x, N2: tl.constexpr):
+    """A tile (64, N2) as `load_spectrum` reads it."""
+    x = tl.reshape(x.to(tl.float16), (4, 2, 8, N2 // 16, 2, 4, 2))
+    return tl.reshape(tl.permute(x, (3, 0, 2, 5, 4, 1, 6)), (64 * N2,))
+
+
+@triton.jit
+def store_spectrum(p, PART: tl.constexpr, real, imaginary, N2: tl.constexpr):
+    """Stores a tile for `load_spectrum`, as float16; each thread writes what it will read."""
+    o = tl.arange(0, 64 * N2)
+    tl.store(p + o, _in_order(real, N2))
+    tl.store(p + PART + o, _in_order(imaginary, N2))
+
+
+@triton.jit
 def gated(u, gate, GATED: tl.constexpr):
     """Signal times gate (or signal alone) as float16."""
     if GATED:

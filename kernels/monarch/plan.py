@@ -58,6 +58,7 @@ class Plan:
         method: The kernels to use.
         factors: Factors of one transform, outermost first; their product is its length. None for "direct".
         history: 1 if signals come in blocks (or, for "passes", in chunks) each of which needs the one before, else 0.
+            Filters may then be as long as a block, or twice as long if there are two blocks at most.
     """
 
     method: Method
@@ -69,6 +70,15 @@ class Plan:
         """Samples in one transform; 1 for "direct"."""
         return prod(self.factors)
 
+    def parts(self, taps: int) -> int:
+        """Spectra of one filter of `taps` taps: one for its product with a block, one with the block before.
+
+        In passes by one outer factor, chunks that are no shorter than the filter take the one before as their
+        imaginary part instead.
+        """
+        alone = self.method == "passes" and len(self.factors) == 3 and taps <= self.n
+        return 1 if alone else 1 + self.history
+
     @property
     def in_place(self) -> bool:
         """Whether results may be written over the signals: no program reads what another may have written by then."""
@@ -77,7 +87,8 @@ class Plan:
     def shares_spectra(self, other: "Plan") -> bool:
         """Whether filters prepared for one plan are as the other's kernels read them."""
         outer = ("signals", "passes")
-        return self == other or (self.factors == other.factors and self.method in outer and other.method in outer)
+        alike = (self.factors, self.history) == (other.factors, other.history)
+        return self == other or (alike and self.method in outer and other.method in outer)
 
     def __str__(self) -> str:
         name = " x ".join(map(str, self.factors)) or self.method
@@ -101,7 +112,8 @@ class Rates:
         radix: The same, more for each of the rows.
         nested: As signals, of those that one more outer transform leaves; without that one.
         nested_radix: The same, more for each of the rows.
-        before: For reading the chunk before, in several passes (for the H200 an upper estimate, not measured).
+        before: For the chunk before, in several passes, by spectra of a filter: 1 where it is read again, 2 where the
+            product with it is added to the rows' (for the H200 estimates, not measured).
         launch: Nanoseconds for each launch.
         programs: Programs it takes to fill the GPU.
     """
@@ -118,7 +130,7 @@ class Rates:
     radix: dict[int, float]
     nested: dict[int, float]
     nested_radix: dict[int, float]
-    before: float
+    before: dict[int, float]
     launch: float
     programs: int
 
@@ -137,7 +149,7 @@ H200 = Rates(
     radix={2048: 0.12, 4096: 0.0},
     nested={2048: 4.75, 4096: 4.1},
     nested_radix={2048: 0.45, 4096: 0.65},
-    before=2.0,
+    before={1: 2.0, 2: 0.7},
     launch=6000.0,
     programs=264,
 )
@@ -193,6 +205,9 @@ def candidates(length: int, taps: int) -> Iterator[Plan]:
             yield Plan("passes", (*outer, *inner))
         for rows in _chunks(ceil(length / prod(inner)), ceil(taps / prod(inner))):
             yield Plan("passes", (rows, *inner), 1)
+        for outer in _halves(ceil(length / prod(inner))):
+            if taps > prod(outer) * prod(inner):
+                yield Plan("passes", (*outer, *inner), 1)
 
 
 def _outer(rows: int) -> Iterator[tuple[int, ...]]:
@@ -207,6 +222,12 @@ def _outer(rows: int) -> Iterator[tuple[int, ...]]:
             if 2 <= first <= LARGEST_OUTER and first * second < prod(found.get(tiles, (rows, 2))):
                 found[tiles] = (first, second)
         yield from (pair for pair in found.values() if prod(pair) * 8 <= rows * 9)
+
+
+def _halves(rows: int) -> Iterator[tuple[int, ...]]:
+    """Outer factors of both blocks that so many rows come in, where all at once would take larger tiles, or more."""
+    if LARGEST_OUTER < rows <= LARGEST_OUTER**2:
+        yield from (outer for outer in _outer(ceil(rows / 2)) if 2 * prod(outer) * 8 <= rows * 9)
 
 
 def _nested(rows: int) -> Iterator[tuple[int, int]]:
@@ -258,10 +279,12 @@ def cost(plan: Plan, batch: int, channels: int, length: int, taps: int, rates: R
         return rounds * few * row * each / 1e3 + (launches + 1) * rates.launch
     outer, launches = _outer_cost(plan.factors[:-2], rates, ragged=ragged)
     passes = outer + rates.inner[row]
+    parts = plan.parts(taps)
     if plan.history:
         rows *= ceil(length / plan.n)
-        passes += rates.before
-    return rows * plan.n * passes / 1e3 / _share(rows * plan.n // row, rates) + (launches + 1) * rates.launch
+        passes += rates.before[parts]
+    programs = rows * plan.n // (row * parts)
+    return rows * plan.n * passes / 1e3 / _share(programs, rates) + (launches + 1) * rates.launch
 
 
 def _outer_cost(factors: tuple[int, ...], rates: Rates, *, ragged: bool) -> tuple[float, int]:

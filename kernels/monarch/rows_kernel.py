@@ -13,7 +13,7 @@ N2 columns they are two products, and that twiddle is in the second matrix.
 import triton
 import triton.language as tl
 
-from genoconv.kernels.monarch.pieces import load_spectrum, multiply, multiply_conjugate
+from genoconv.kernels.monarch.pieces import load_spectrum, multiply, multiply_conjugate, store_spectrum
 
 
 @triton.jit
@@ -96,9 +96,37 @@ def load_matrices(left_ptr, right_ptr, twist_ptr, N2: tl.constexpr):
 
 
 @triton.jit
+def _product(
+    ur, ui, kr, ki, skip, p_room, p_later,
+    N2: tl.constexpr, SKIP: tl.constexpr, LEADS: tl.constexpr, FOLLOWS: tl.constexpr,
+):  # fmt: skip
+    """One half of a row's transform (64, N2 / 2) times its spectrum; see `convolve_row`."""
+    M: tl.constexpr = N2 // 2
+    if FOLLOWS:
+        er, ei = load_spectrum(p_room, 64 * N2, M)
+    kr = kr.to(tl.float32)
+    if SKIP:
+        kr += skip
+    vr, vi = multiply(ur, ui, kr, ki.to(tl.float32))
+    if FOLLOWS:
+        vr += er.to(tl.float32)
+        vi += ei.to(tl.float32)
+    vr = vr.to(tl.float16)
+    vi = vi.to(tl.float16)
+    if LEADS:
+        lr, li = load_spectrum(p_later, 64 * N2, M)
+        li = li.to(tl.float32)
+        if SKIP:
+            li -= skip
+        er, ei = multiply(ur, ui, lr.to(tl.float32), li)
+        store_spectrum(p_room, 64 * N2, er, ei, M)
+    return vr, vi
+
+
+@triton.jit
 def convolve_row(
-    row, matrices, p_z, next_z, imaginary, p_k, skip, p_forth, p_back,
-    N2: tl.constexpr, SKIP: tl.constexpr,
+    row, matrices, p_z, next_z, imaginary, p_k, skip, p_forth, p_back, p_room, p_later,
+    N2: tl.constexpr, SKIP: tl.constexpr, LEADS: tl.constexpr, FOLLOWS: tl.constexpr,
 ):  # fmt: skip
     """One row, loaded by `load_row` from p_z, convolved and stored there; returns the row at next_z.
 
@@ -112,22 +140,20 @@ def convolve_row(
     dr, di = multiply(ar.to(tl.float32) - br.to(tl.float32), ai.to(tl.float32) - bi.to(tl.float32), vr, vi)
     x = _beside(_grouped(ar + br, ai + bi, N2), _grouped(dr, di, N2), 64, N2)
     ar, ai = _ungrouped(tl.dot(left, x), 2 * N2)
-    following = load_row(next_z, imaginary, N2)
+    if not LEADS:
+        following = load_row(next_z, imaginary, N2)
     ar, ai = multiply(ar, ai, tr, ti)
     ar, br = _halves(ar, M)
     ai, bi = _halves(ai, M)
     # Even frequencies, then odd ones.
     kr, ki = load_spectrum(p_k, 64 * N2, M)
     sr, si = _right_product(ar + br, ai + bi, even, M)
-    lr, li = load_spectrum(p_k + 64 * M, 64 * N2, M)
+    sr, si = _product(sr, si, kr, ki, skip, p_room, p_later, N2, SKIP, LEADS, FOLLOWS)
+    kr, ki = load_spectrum(p_k + 64 * M, 64 * N2, M)
     dr, di = _right_product(ar - br, ai - bi, odd, M)
-    kr = kr.to(tl.float32)
-    lr = lr.to(tl.float32)
-    if SKIP:
-        kr += skip
-        lr += skip
-    sr, si = multiply(sr, si, kr, ki.to(tl.float32))
-    dr, di = multiply(dr, di, lr, li.to(tl.float32))
+    dr, di = _product(dr, di, kr, ki, skip, p_room + 64 * M, p_later + 64 * M, N2, SKIP, LEADS, FOLLOWS)
+    if LEADS:
+        following = load_row(next_z, imaginary, N2)
     sr, si = _right_product(sr, si, tl.trans(even), M)
     dr, di = _right_product(dr, di, tl.trans(odd), M)
     tr, ti = _load_twiddle(p_back, N2)
@@ -147,37 +173,49 @@ def convolve_row(
 
 @triton.jit(do_not_specialize=["H0", "NJ", "STEPS", "TOTAL"], do_not_specialize_on_alignment=["B"])
 def rows_kernel(
-    planes_ptr, spectrum_ptr, skip_ptr, left_ptr, right_ptr, twist_ptr, twiddle_ptr,
+    planes_ptr, spectrum_ptr, skip_ptr, left_ptr, right_ptr, twist_ptr, twiddle_ptr, room_ptr,
     PLANE, B, H0, NJ, STEPS, TOTAL,
-    N2: tl.constexpr, GAIN: tl.constexpr, SKIP: tl.constexpr,
+    N2: tl.constexpr, GAIN: tl.constexpr, SKIP: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     """Planes (2, PLANE) into planes, in place: every stretch of 64 N2 values convolved with its part of the spectrum.
 
     Stretch j (of NJ) of all B rows of a channel are done one after the other, while their spectrum is in the cache. The
     spectrum is larger by GAIN than the results are meant to be, which the right matrices and the twiddle back make good
     (see `tables.half_right`); skip_ptr (H,) is in the results' units.
+
+    A row of the batch may be BLOCKS = 2 rows of planes, whose filter has two spectra: the first block's transform times
+    the second of them is added to what the second block's is times the first. Between the two it waits in room_ptr, 2 *
+    64 N2 values for each program.
     """
     P: tl.constexpr = 64 * N2
     imaginary = PLANE.to(tl.int64)
     matrices = load_matrices(left_ptr, right_ptr, twist_ptr, N2)
+    p_room = room_ptr + tl.program_id(0).to(tl.int64) * (2 * P)
     first = tl.program_id(0) * STEPS
     # The stretch of channel h and row b that comes next: work goes by channel, stretch, row, planes by channel and row.
     b = first % B
     j = first // B % NJ
     h = first // B // NJ
-    next_z = planes_ptr + ((h * B + b).to(tl.int64) * NJ + j) * P
+    next_z = planes_ptr + ((h * B + b).to(tl.int64) * (BLOCKS * NJ) + j) * P
     row = load_row(next_z, imaginary, N2)
     for step in tl.range(0, tl.minimum(STEPS, TOTAL - first), num_stages=1):
-        p_z = next_z
-        p_k = spectrum_ptr + ((H0 + h).to(tl.int64) * NJ + j) * 2 * P
+        p_k = spectrum_ptr + ((H0 + h).to(tl.int64) * (BLOCKS * NJ) + j) * 2 * P
+        p_later = p_k + NJ.to(tl.int64) * (2 * P)
         skip = tl.load(skip_ptr + H0 + h) * GAIN if SKIP else 0.0
-        b += 1
-        j += tl.where(b == B, 1, 0)
-        b = tl.where(b == B, 0, b)
-        h += tl.where(j == NJ, 1, 0)
-        j = tl.where(j == NJ, 0, j)
-        # Beyond the last stretch any place will do.
-        next_z = planes_ptr + tl.where(first + step + 1 < TOTAL, (h * B + b).to(tl.int64) * NJ + j, 0) * P
-        row = convolve_row(
-            row, matrices, p_z, next_z, imaginary, p_k, skip, twiddle_ptr, twiddle_ptr + 2 * P, N2, SKIP
-        )  # fmt: skip
+        for r in tl.static_range(BLOCKS):
+            p_z = next_z
+            if r + 1 < BLOCKS:
+                next_z = p_z + NJ.to(tl.int64) * P
+            else:
+                b += 1
+                j += tl.where(b == B, 1, 0)
+                b = tl.where(b == B, 0, b)
+                h += tl.where(j == NJ, 1, 0)
+                j = tl.where(j == NJ, 0, j)
+                # Beyond the last stretch any place will do.
+                o_z = tl.where(first + step + 1 < TOTAL, (h * B + b).to(tl.int64) * (BLOCKS * NJ) + j, 0)
+                next_z = planes_ptr + o_z * P
+            row = convolve_row(
+                row, matrices, p_z, next_z, imaginary, p_k, skip, twiddle_ptr, twiddle_ptr + 2 * P, p_room, p_later,
+                N2, SKIP, r + 1 < BLOCKS, r > 0
+            )  # fmt: skip

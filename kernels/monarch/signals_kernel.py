@@ -57,7 +57,8 @@ def _rows(
         next_z = real + tl.minimum(j + 1, J - 1) * P
         p_t = twiddle_ptr + j * (4 * P)
         row = convolve_row(
-            row, matrices, real + j * P, next_z, imaginary, p_k + j * (2 * P), skip, p_t, p_t + 2 * P, N2, SKIP
+            row, matrices, real + j * P, next_z, imaginary, p_k + j * (2 * P), skip, p_t, p_t + 2 * P, p_k, p_k,
+            N2, SKIP, False, False
         )  # fmt: skip
 
 

@@ -24,6 +24,8 @@ TOLERANCE = {torch.float16: 1e-3, torch.float32: 1e-3, torch.bfloat16: 2.5e-3 if
 
 DIRECT = Plan("direct")
 SIX, SIGNALS = Plan("signals", (3, 64, 32)), Plan("signals", (2, 64, 32))
+# Two blocks, and filters longer than one of them.
+HALVES = Plan("passes", (2, 64, 32), 1)
 BLOCKS = [Plan("blocks", factors, history) for factors in ((64, 16), (64, 32), (64, 64)) for history in (0, 1)]
 CASES = [
     *[(DIRECT, *shape) for shape in ((1, 1, 1, 1), (2, 3, 7, 9), (3, 2, 300, 300), (70, 1, 129, 64), (1, 2, 1000, 65))],
@@ -42,6 +44,13 @@ CASES = [
     (Plan("passes", (2, 64, 32), 1), 2, 2, 3 * 4096 - 8, 4096),
     (Plan("passes", (3, 64, 32), 1), 2, 1, 6144 + 7, 6000),
     (Plan("passes", (17, 64, 32), 1), 1, 1, 2 * 34_816, 20_000),
+    (HALVES, 2, 2, 8192, 8192),
+    (HALVES, 3, 1, 8192 - 5, 4097),
+    (HALVES, 1, 3, 4097, 4097),
+    (Plan("passes", (3, 64, 64), 1), 1, 2, 2 * 3 * 4096 - 8, 20_000),
+    (Plan("passes", (33, 64, 32), 1), 1, 1, 100_003, 100_003),
+    (Plan("passes", (2, 2, 64, 32), 1), 2, 2, 16_001, 16_001),
+    (Plan("passes", (2, 3, 64, 64), 1), 1, 1, 40_000, 9000),
     (Plan("signals", (2, 64, 64)), 1, 1, 8192, 300),
     (Plan("signals", (3, 64, 64)), 2, 2, 3 * 4096 - 7, 3 * 4096),
     (Plan("signals", (4, 64, 32)), 3, 2, 8192, 8192),
@@ -120,7 +129,7 @@ def test_every_operand_may_be_left_out(plan: Plan, left_out: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize(
-    "plan", [DIRECT, BLOCKS[1], Plan("passes", (2, 64, 64)), Plan("signals", (2, 64, 64))], ids=str
+    "plan", [DIRECT, BLOCKS[1], Plan("passes", (2, 64, 64)), HALVES, Plan("signals", (2, 64, 64))], ids=str
 )
 def test_strided_operands(plan: Plan) -> None:
     """Views of one projection, as the model has them, and samples that do not lie side by side."""
@@ -139,7 +148,7 @@ def test_strided_operands(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("target", ["u", "in_gate", "out_gate"])
-@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[1], BLOCKS[2], Plan("passes", (2, 64, 64)), SIGNALS], ids=str)
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[1], BLOCKS[2], Plan("passes", (2, 64, 64)), HALVES, SIGNALS], ids=str)
 def test_out_may_be_an_operand(target: str, plan: Plan) -> None:
     case = operands(3, 1, {"passes": 6000, "signals": 4090}.get(plan.method, 2001), 1024)
     expected = reference.fftconv(**case)
@@ -242,6 +251,46 @@ def test_planes_of_one_signal_do_not_reach_the_next(monkeypatch: pytest.MonkeyPa
         assert relative_error(result[b, h], expected[b, h]) < TOLERANCE[torch.float16]
 
 
+@pytest.mark.parametrize("left_out", [("skip",), ("in_gate",), ("out_gate",), ("skip", "in_gate", "out_gate")])
+def test_two_blocks_with_operands_left_out(left_out: tuple[str, ...]) -> None:
+    case = {name: tensor for name, tensor in operands(2, 1, 7000, 6000).items() if name not in left_out}
+    assert relative_error(run(case, HALVES), reference.fftconv(**case)) < TOLERANCE[torch.float16]
+
+
+def test_each_of_two_blocks_is_accurate() -> None:
+    """The skip term is a tap of the first block of the filter, and of what the second takes from it."""
+    case = operands(2, 2, 8192, 8192)
+    case["skip"] = torch.tensor([3.0, -6.0], device=DEVICE)
+    result, expected = run(case, HALVES), reference.fftconv(**case)
+    for half in (slice(0, 4096), slice(4096, 8192)):
+        assert relative_error(result[..., half], expected[..., half]) < TOLERANCE[torch.float16]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("programs", [1, 1000])
+def test_what_waits_between_blocks_is_each_programs_own(programs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many signals by one program, and as many programs as signals; a value that is not finite goes no further."""
+    from genoconv.kernels.monarch import outer
+
+    monkeypatch.setattr(outer, "_PROGRAMS", programs)
+    case = operands(2, 2, 36_000, 36_000)
+    case["u"][0, 0, 7] = float("inf")
+    spectrum = triton_path.prepare(case["taps"], 36_000, plan=Plan("passes", (9, 64, 32), 1))
+    result = fftconv(**{**case, "taps": spectrum}, check=False)
+    assert not result[0, 0].isfinite().any()
+    expected = reference.fftconv(**case)
+    for b, h in ((1, 0), (0, 1), (1, 1)):
+        assert relative_error(result[b, h], expected[b, h]) < TOLERANCE[torch.float16]
+
+
+@pytest.mark.parametrize("length", [1, 3000, 4096, 4097])
+def test_spectra_of_two_blocks_serve_shorter_signals(length: int) -> None:
+    case = operands(2, 2, length, 8000)
+    spectrum = triton_path.prepare(case["taps"], 8000, plan=HALVES)
+    result = fftconv(**{**case, "taps": spectrum}, out=torch.full_like(case["u"], float("nan")))
+    assert relative_error(result, reference.fftconv(**case)) < TOLERANCE[torch.float16]
+
+
 def test_signals_take_the_spectra_of_passes() -> None:
     case = operands(1, 2, 6000, 6000)
     made = {plan: triton_path.prepare(case["taps"], 6000, plan=plan) for plan in (SIX, Plan("passes", SIX.factors))}
@@ -257,20 +306,23 @@ def test_rows_share_the_filter_and_nothing_else() -> None:
         assert torch.equal(run(alone, BLOCKS[0])[0], together[row])
 
 
-@pytest.mark.parametrize("plan", [BLOCKS[4], Plan("passes", (2, 64, 64)), Plan("signals", (2, 64, 64))], ids=str)
+@pytest.mark.parametrize(
+    "plan", [BLOCKS[4], Plan("passes", (2, 64, 64)), HALVES, Plan("signals", (2, 64, 64))], ids=str
+)
 def test_large_means_stay_finite_and_accurate(plan: Plan) -> None:
-    case = operands(1, 1, plan.n - 3, plan.n, mean=2.0)
+    length = plan.n * (plan.history + 1)
+    case = operands(1, 1, length - 3, length, mean=2.0)
     case["taps"] = case["taps"].abs() * 0.1
     expected = reference.fftconv(**case)
     assert relative_error(run(case, plan), expected) < TOLERANCE[torch.float16]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[2], BLOCKS[3], Plan("passes", (2, 64, 32)), SIGNALS], ids=str)
+@pytest.mark.parametrize("plan", [DIRECT, BLOCKS[2], BLOCKS[3], Plan("passes", (2, 64, 32)), HALVES, SIGNALS], ids=str)
 def test_repeats_stay_finite_and_accurate(plan: Plan, dtype: torch.dtype) -> None:
     """As a trained model meets them: the same bases again and again, a quiet filter and a loud skip term."""
-    L = {"direct": 300, "blocks": 2048 * (plan.history + 1)}.get(plan.method, 4096)
-    case = operands(1, 2, L, min(L, 2048), dtype, mean=8.0)
+    L = {"direct": 300, "blocks": 2048 * (plan.history + 1)}.get(plan.method, 4096 * (plan.history + 1))
+    case = operands(1, 2, L, 5000 if plan == HALVES else min(L, 2048), dtype, mean=8.0)
     repeat = {name: case[name][..., :16].repeat(1, 1, -(-L // 16))[..., :L].contiguous() for name in ("u", "in_gate")}
     case.update(repeat, skip=torch.tensor([3.0, -6.0], device=DEVICE), taps=0.1 * case["taps"])
     assert (case["u"].float() * case["in_gate"].float()).mean() > 50.0
@@ -352,6 +404,10 @@ def test_frequency_sparse_into_an_operand_and_strided(target: str) -> None:
         (BLOCKS[1], 5000, 1024, 0),
         (BLOCKS[1], 2000, 1500, 2048),
         (Plan("passes", (3, 64, 64)), 10_000, 100, 12_288),
+        (HALVES, 10_000, 4096, 0),
+        (HALVES, 8000, 4097, 8192),
+        (HALVES, 8000, 8001, 8000),
+        (Plan("passes", (2, 2, 64, 32), 1), 16_000, 100, 16_384),
         (Plan("signals", (3, 64, 64)), 10_000, 100, 12_288),
     ],
     ids=str,

@@ -15,8 +15,9 @@ def test_every_length_has_plans_that_hold_it(length: int, taps: int) -> None:
     assert choose(2, 3, length, taps) in plans
     for plan in plans:
         if plan.method == "passes" and plan.history:
-            assert min(taps, length) <= plan.n < length
+            assert plan.n < length
             assert -(-length // plan.n) * plan.n <= length * 9 // 8 + 4096
+            assert min(taps, length) <= plan.n or length <= 2 * plan.n
         elif plan.method == "signals":
             waste = length // 8 if len(plan.factors) == 4 else 0
             assert length <= plan.n < length + waste + max(ROWS[1][0] * ROWS[1][1], 1)
@@ -55,9 +56,26 @@ def test_long_signals_with_shorter_filters_come_in_chunks() -> None:
     assert choose(1, 16, 4_194_304, 2_000_000).history == 0
 
 
+def test_long_filters_come_in_two_blocks_where_one_would_take_larger_tiles() -> None:
+    found = {str(plan) for plan in candidates(2_097_152, 2_097_152) if plan.method == "passes" and plan.history}
+    assert {"16 x 16 x 64 x 64 + before", "64 x 8 x 64 x 32 + before"} <= found
+    assert Plan("passes", (123, 64, 64), 1) in candidates(1_000_000, 1_000_000)
+    assert not any(plan.history for plan in candidates(131_072, 131_072))
+    assert not any(len(plan.factors) == 4 and plan.history for plan in candidates(2_097_152, 524_288))
+
+
+def test_how_many_spectra_a_filter_has() -> None:
+    one, two = Plan("passes", (128, 64, 64)), Plan("passes", (128, 64, 64), 1)
+    assert [plan.parts(one.n + 1) for plan in (one, two)] == [1, 2]
+    assert two.parts(one.n) == 1, "the chunk before is an imaginary part"
+    assert Plan("passes", (16, 16, 64, 64), 1).parts(5) == 2, "pairs of outer transforms know no imaginary part"
+    assert [Plan("blocks", (64, 64), history).parts(5) for history in (0, 1)] == [1, 2]
+    assert not one.shares_spectra(two)
+
+
 def test_two_outer_transforms_in_one_pass_only_for_rows_at_even_places() -> None:
-    assert paired(*choose(8, 16, 1_048_576, 1_048_576).factors[:2])
-    assert not paired(*choose(8, 16, 1_048_574, 1_048_574).factors[:2])
+    assert paired(*choose(8, 16, 2_097_152, 2_097_152).factors[:2])
+    assert not paired(*choose(8, 16, 2_097_150, 2_097_150).factors[:2])
 
 
 def test_a_signal_of_its_own_for_each_program_takes_many_signals() -> None:

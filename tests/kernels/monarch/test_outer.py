@@ -91,6 +91,26 @@ def test_back(plan: Plan, missing: int) -> None:
         assert y[:, 0].isnan().all(), "the other channel is left alone"
 
 
+@pytest.mark.parametrize("plan", [PLANS[1], PLANS[3], PLANS[4]], ids=str)
+@pytest.mark.usefixtures("steps")
+def test_chunks_are_signals_of_their_own(plan: Plan) -> None:
+    """Two rows of three chunks, of which the last is not full, are the same as six rows of one."""
+    B, H, L = 2, 2, 3 * plan.n - 9
+    x, gate, scale = draw(B, H, L), draw(B, H, L), draw(H).float()
+    padded = torch.nn.functional.pad(torch.stack((x, gate)), (0, 9)).view(2, B, H, 3, plan.n)
+    apart = padded.transpose(2, 3).reshape(2, 3 * B, H, plan.n)
+    chunks = outer.outer_of(plan, outer.Group(3 * B, 0, H, L, 1, 3), DEVICE)
+    rows = outer.outer_of(plan, outer.Group(3 * B, 0, H, plan.n, 1), DEVICE)
+    found, expected = (torch.full((2, 3 * B * H * plan.n), float("nan"), dtype=x.dtype, device=DEVICE) for _ in "ab")
+    chunks.forward(outer.Source(x, gate), found)
+    rows.forward(outer.Source(*apart), expected)
+    assert torch.equal(found, expected)
+    y, y_apart = torch.full_like(x, float("nan")), torch.full_like(apart[0], float("nan"))
+    chunks.inverse(found, outer.Target(y, gate, scale))
+    rows.inverse(expected, outer.Target(y_apart, apart[1], scale))
+    assert torch.equal(y, y_apart.view(B, 3, H, plan.n).transpose(1, 2).reshape(B, H, 3 * plan.n)[..., :L])
+
+
 @pytest.mark.parametrize("memory", [99 << 10, 227 << 10], ids=["99 KiB", "227 KiB"])
 @pytest.mark.parametrize("plan", [PLANS[2], Plan("passes", (65, 16, 8))], ids=str)
 def test_there_and_back_in_the_tiles_that_shared_memory_allows(
