@@ -122,6 +122,7 @@ def fixed_bytes(config: HyenaConfig, bases: int, longest: int, kept: Kept = ALL,
     d, taps, n = config.d_model, 4 * kept.count(config, longest), round_length(longest)
     normal, projections = 2 * d * min(_CHUNK, bases), 2 * 3 * d * min(_CHUNK, bases)  # of a chunk
     planes = min(PLANE_BYTES, 4 * d * bases)
+    planes += planes // 8  # what one block of a signal leaves for the next, from 128 channels on
     channels = d if held else min(d, taps_at_a_time(longest, 1, "cuda"))
     transforms = 3 * min(8 * channels * n, _TRANSFORM_BYTES)  # what is transformed, the result, and room to work
     making = channels * taps + max(2 * config.filter_order * taps, transforms)

@@ -100,7 +100,7 @@ def _product(
     ur, ui, kr, ki, skip, p_room, p_later,
     N2: tl.constexpr, SKIP: tl.constexpr, LEADS: tl.constexpr, FOLLOWS: tl.constexpr,
 ):  # fmt: skip
-    """One half of a row's transform (64, N2 / 2) times its spectrum; see `convolve_row`."""
+    """Half of the frequencies of a row, (64, N2 / 2), times their spectrum, as float16; see `convolve_row`."""
     M: tl.constexpr = N2 // 2
     if FOLLOWS:
         er, ei = load_spectrum(p_room, 64 * N2, M)
@@ -132,6 +132,9 @@ def convolve_row(
 
     The twiddle is read forth and back, for registers buy more when they hold a third program. The next row is on its
     way while this one is worked on.
+
+    If the row LEADS, its transform times the spectrum at p_later is left at p_room, where the row that FOLLOWS takes it
+    from. The next row is then asked for after that product, where registers are not as scarce.
     """
     M: tl.constexpr = N2 // 2
     left, even, odd, vr, vi = matrices
