@@ -149,11 +149,13 @@ def convolve_row(
     ar, br = _halves(ar, M)
     ai, bi = _halves(ai, M)
     # Even frequencies, then odd ones.
+    xr, xi = (ar + br).to(tl.float16), (ai + bi).to(tl.float16)
+    wr, wi = (ar - br).to(tl.float16), (ai - bi).to(tl.float16)
     kr, ki = load_spectrum(p_k, 64 * N2, M)
-    sr, si = _right_product(ar + br, ai + bi, even, M)
+    sr, si = _right_product(xr, xi, even, M)
     sr, si = _product(sr, si, kr, ki, skip, p_room, p_later, N2, SKIP, LEADS, FOLLOWS)
     kr, ki = load_spectrum(p_k + 64 * M, 64 * N2, M)
-    dr, di = _right_product(ar - br, ai - bi, odd, M)
+    dr, di = _right_product(wr, wi, odd, M)
     dr, di = _product(dr, di, kr, ki, skip, p_room + 64 * M, p_later + 64 * M, N2, SKIP, LEADS, FOLLOWS)
     if LEADS:
         following = load_row(next_z, imaginary, N2)
