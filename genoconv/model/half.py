@@ -41,6 +41,8 @@ ROW_STEP = 16
 
 # The kernel of the gates takes two positions as one number: in long rows it is one kernel as well.
 _LONG_ROW, _LONG_ROW_STEP = 1024, 32
+# What one block of a signal leaves for the next: 48 KiB on each multiprocessor.
+_BETWEEN_BLOCKS = 16 << 20
 # Models have a multiple of so many channels.
 _CHANNELS = 8
 # Positions passed through at a time: so many that a GPU is full, so few that memory does not grow; 16 tiles for each
@@ -122,7 +124,7 @@ def fixed_bytes(config: HyenaConfig, bases: int, longest: int, kept: Kept = ALL,
     d, taps, n = config.d_model, 4 * kept.count(config, longest), round_length(longest)
     normal, projections = 2 * d * min(_CHUNK, bases), 2 * 3 * d * min(_CHUNK, bases)  # of a chunk
     planes = min(PLANE_BYTES, 4 * d * bases)
-    planes += planes // 8  # what one block of a signal leaves for the next, from 128 channels on
+    planes += _BETWEEN_BLOCKS
     channels = d if held else min(d, taps_at_a_time(longest, 1, "cuda"))
     transforms = 3 * min(8 * channels * n, _TRANSFORM_BYTES)  # what is transformed, the result, and room to work
     making = channels * taps + max(2 * config.filter_order * taps, transforms)

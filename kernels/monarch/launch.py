@@ -19,6 +19,10 @@ from genoconv.kernels.monarch.signals_kernel import planes_kernel, signals_kerne
 # Where a program does whole signals: programs on a multiprocessor, and columns that each transforms at a time (H200, ps
 # a sample of 4 x 64 x 64 and 6 x 64 x 64: 1,024 columns 6.4 and 7.2, 512 7.6 and 8.3; two programs 7.6 and 8.1).
 _SIGNAL_PROGRAMS, _SIGNAL_COLUMNS = 3, 1024
+# Rows of two blocks, by length: programs on a multiprocessor, and registers of their threads (H200, ps a sample: 64 x
+# 64 4.1, with registers for four programs 6.8; 64 x 32 3.6, for three 4.1). Of one block always 168 registers, for
+# three programs (64 x 64: 3.2, two 3.7, four 4.3; 64 x 32 takes as long with 96 to 168).
+_ROWS_OF_TWO = {2048: (4, 112), 4096: (3, 168)}
 
 
 class Operands:
@@ -212,22 +216,28 @@ def _pass_through(
 
 
 def _convolve_rows(planes: Tensor, plan: Plan, data: Tensor, skip: Tensor | None, group: Group) -> None:
-    """All that happens to planes (2, ...), in place, between the outer transforms."""
+    """All that happens to planes (2, ...), in place, between the outer transforms.
+
+    Two blocks are convolved by as many programs as run at a time, so that what waits between them stays in the cache.
+    """
     inner = plan.factors[-2:]
     stretches = plan.n // prod(inner)
     device = planes.device
     blocks = _parts(plan, data)
     work = group.rows * stretches // blocks
-    share = portion(work, 1, 16 // blocks)
+    if blocks == 1:
+        share, registers = portion(work, 1, 16), 168
+    else:
+        together, registers = _ROWS_OF_TWO[prod(inner)]
+        share = triton.cdiv(work, together * _multiprocessors(device))
     programs = triton.cdiv(work, share)
-    room = torch.empty(programs, 2, *inner, dtype=planes.dtype, device=device) if blocks > 1 else planes
+    room = planes if blocks == 1 else torch.empty(programs, 2, *inner, dtype=planes.dtype, device=device)
     rows_kernel[(programs,)](
         planes, data, data if skip is None else skip, *_row_tables(inner[1], device),
         tables.row_twiddle(inner[1], GAIN, device), room,
         planes.stride(0), group.batch // blocks, group.first, stretches, share, work,
         N2=inner[1], GAIN=GAIN, SKIP=skip is not None, BLOCKS=blocks,
-        # For 3 programs on a multiprocessor (H200, 64 x 64: 3.2 ps a sample, two 3.7, four 4.3).
-        num_warps=4, maxnreg=168,
+        num_warps=4, maxnreg=registers,
     )  # fmt: skip
 
 

@@ -26,8 +26,8 @@ LARGEST_SINGLE, LARGEST_OUTER = 128, 64
 # quarters are full, as one that is not full takes longer than its memory traffic (fitted to a half and a quarter).
 LARGEST_PAIR = (32, 16)
 _EMPTY_PAIR = 0.7
-# The same of single transforms (fitted to 10 to 110 rows in tiles of 16 to 128, and to 41 x 25 rows).
-_EMPTY = 0.55
+# The same of single transforms, by height of the tile (fitted to 10 to 110 rows, and to 41 x 25 rows).
+_EMPTY = {16: 0.55, 32: 0.55, 64: 0.55, 128: 0.85}
 # Rows of a signal that one program does from end to end: all of a column are in registers, all planes in the cache.
 MOST_ROWS = 7
 LONGEST = LARGEST_OUTER**2 * 4096
@@ -113,7 +113,7 @@ class Rates:
         nested: As signals, of those that one more outer transform leaves; without that one.
         nested_radix: The same, more for each of the rows.
         before: For the chunk before, in several passes, by spectra of a filter: 1 where it is read again, 2 where the
-            product with it is added to the rows' (for the H200 estimates, not measured).
+            product with it is added to the rows'.
         launch: Nanoseconds for each launch.
         programs: Programs it takes to fill the GPU.
     """
@@ -149,7 +149,7 @@ H200 = Rates(
     radix={2048: 0.12, 4096: 0.0},
     nested={2048: 4.75, 4096: 4.1},
     nested_radix={2048: 0.45, 4096: 0.65},
-    before={1: 2.0, 2: 0.7},
+    before={1: 0.1, 2: 0.6},
     launch=6000.0,
     programs=264,
 )
@@ -293,16 +293,17 @@ def _outer_cost(factors: tuple[int, ...], rates: Rates, *, ragged: bool) -> tupl
     if second and paired(*factors):
         empty = first * second[0] / prod(factors)
         return rates.pair[first * second[0]] * empty**_EMPTY_PAIR * (_RAGGED_PAIR if ragged else 1.0), 2
-    outer = rates.outer[first] * _empty(factors[0]) ** _EMPTY * (_RAGGED[first] if ragged else 1.0)
+    outer = rates.outer[first] * _empty(factors[0]) * (_RAGGED[first] if ragged else 1.0)
     if packed(factors[0]) > 1:
         outer *= _PACKED
-    middle = sum(rates.middle[tile(n)] * _empty(n) ** _EMPTY for n in factors[1:])
+    middle = sum(rates.middle[tile(n)] * _empty(n) for n in factors[1:])
     return outer + middle, 2 + 2 * len(second)
 
 
 def _empty(n: int) -> float:
-    """Rows of a tile in those that are there."""
-    return tile(n) / (n * packed(n))
+    """How many times longer a sample takes in a tile that is not full."""
+    ratio: float = (tile(n) / (n * packed(n))) ** _EMPTY[tile(n)]
+    return ratio
 
 
 def _share(programs: int, rates: Rates) -> float:

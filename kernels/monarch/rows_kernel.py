@@ -115,10 +115,7 @@ def _product(
     vi = vi.to(tl.float16)
     if LEADS:
         lr, li = load_spectrum(p_later, 64 * N2, M)
-        li = li.to(tl.float32)
-        if SKIP:
-            li -= skip
-        er, ei = multiply(ur, ui, lr.to(tl.float32), li)
+        er, ei = multiply(ur, ui, lr.to(tl.float32), li.to(tl.float32))
         store_spectrum(p_room, 64 * N2, er, ei, M)
     return vr, vi
 

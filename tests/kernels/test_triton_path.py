@@ -1,6 +1,5 @@
 """The Triton kernels against the float64 reference: every plan and kernel; without a GPU in Triton's interpreter."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,13 +9,13 @@ from torch import Tensor
 from genoconv.kernels import backend_for, reference, triton_path
 from genoconv.kernels.fftconv import ConvolutionOverflowError, fftconv, prepare, spectrum_bytes
 from genoconv.kernels.monarch.plan import Plan
-from genoconv.kernels.monarch.ways import NARROW, WIDE
 from genoconv.kernels.spectrum import Spectrum
 from genoconv.model.config import HyenaConfig
 from genoconv.model.filter import ImplicitFilter, Positions
 
 GPU = torch.cuda.is_available()
 pytest.importorskip("triton")
+pytestmark = pytest.mark.usefixtures("wide_tiles")
 
 DEVICE = torch.device("cuda" if GPU else "cpu")
 # Largest relative L2 error. The interpreter rounds to bfloat16 towards zero, which doubles that format's own error.
@@ -44,13 +43,6 @@ CASES = [
     (Plan("passes", (2, 64, 32), 1), 2, 2, 3 * 4096 - 8, 4096),
     (Plan("passes", (3, 64, 32), 1), 2, 1, 6144 + 7, 6000),
     (Plan("passes", (17, 64, 32), 1), 1, 1, 2 * 34_816, 20_000),
-    (HALVES, 2, 2, 8192, 8192),
-    (HALVES, 3, 1, 8192 - 5, 4097),
-    (HALVES, 1, 3, 4097, 4097),
-    (Plan("passes", (3, 64, 64), 1), 1, 2, 2 * 3 * 4096 - 8, 20_000),
-    (Plan("passes", (33, 64, 32), 1), 1, 1, 100_003, 100_003),
-    (Plan("passes", (2, 2, 64, 32), 1), 2, 2, 16_001, 16_001),
-    (Plan("passes", (2, 3, 64, 64), 1), 1, 1, 40_000, 9000),
     (Plan("signals", (2, 64, 64)), 1, 1, 8192, 300),
     (Plan("signals", (3, 64, 64)), 2, 2, 3 * 4096 - 7, 3 * 4096),
     (Plan("signals", (4, 64, 32)), 3, 2, 8192, 8192),
@@ -61,15 +53,6 @@ CASES = [
     (DIRECT, 2, 2, 200, 200),
     (BLOCKS[0], 3, 2, 1000, 1000),
 ]
-
-
-@pytest.fixture(autouse=True)
-def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wide column tiles make the interpreter, which walks through all programs, several times faster."""
-    if not GPU:
-        for ways in (table[kind] for table in (WIDE, NARROW) for kind in table if "pair" not in kind):
-            for height, way in ways.items():
-                monkeypatch.setitem(ways, height, replace(way, columns=512))
 
 
 def operands(B: int, H: int, L: int, K: int, dtype: torch.dtype = torch.float16, mean: float = 0.0) -> dict[str, Any]:
@@ -249,46 +232,6 @@ def test_planes_of_one_signal_do_not_reach_the_next(monkeypatch: pytest.MonkeyPa
     expected = reference.fftconv(**case)
     for b, h in ((1, 0), (0, 1), (1, 1)):
         assert relative_error(result[b, h], expected[b, h]) < TOLERANCE[torch.float16]
-
-
-@pytest.mark.parametrize("left_out", [("skip",), ("in_gate",), ("out_gate",), ("skip", "in_gate", "out_gate")])
-def test_two_blocks_with_operands_left_out(left_out: tuple[str, ...]) -> None:
-    case = {name: tensor for name, tensor in operands(2, 1, 7000, 6000).items() if name not in left_out}
-    assert relative_error(run(case, HALVES), reference.fftconv(**case)) < TOLERANCE[torch.float16]
-
-
-def test_each_of_two_blocks_is_accurate() -> None:
-    """The skip term is a tap of the first block of the filter, and of what the second takes from it."""
-    case = operands(2, 2, 8192, 8192)
-    case["skip"] = torch.tensor([3.0, -6.0], device=DEVICE)
-    result, expected = run(case, HALVES), reference.fftconv(**case)
-    for half in (slice(0, 4096), slice(4096, 8192)):
-        assert relative_error(result[..., half], expected[..., half]) < TOLERANCE[torch.float16]
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("programs", [1, 1000])
-def test_what_waits_between_blocks_is_each_programs_own(programs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many signals by one program, and as many programs as signals; a value that is not finite goes no further."""
-    from genoconv.kernels.monarch import outer
-
-    monkeypatch.setattr(outer, "_PROGRAMS", programs)
-    case = operands(2, 2, 36_000, 36_000)
-    case["u"][0, 0, 7] = float("inf")
-    spectrum = triton_path.prepare(case["taps"], 36_000, plan=Plan("passes", (9, 64, 32), 1))
-    result = fftconv(**{**case, "taps": spectrum}, check=False)
-    assert not result[0, 0].isfinite().any()
-    expected = reference.fftconv(**case)
-    for b, h in ((1, 0), (0, 1), (1, 1)):
-        assert relative_error(result[b, h], expected[b, h]) < TOLERANCE[torch.float16]
-
-
-@pytest.mark.parametrize("length", [1, 3000, 4096, 4097])
-def test_spectra_of_two_blocks_serve_shorter_signals(length: int) -> None:
-    case = operands(2, 2, length, 8000)
-    spectrum = triton_path.prepare(case["taps"], 8000, plan=HALVES)
-    result = fftconv(**{**case, "taps": spectrum}, out=torch.full_like(case["u"], float("nan")))
-    assert relative_error(result, reference.fftconv(**case)) < TOLERANCE[torch.float16]
 
 
 def test_signals_take_the_spectra_of_passes() -> None:
