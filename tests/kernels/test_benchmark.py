@@ -1,6 +1,8 @@
 """Benchmarks: they check before they time, and write what they measured with what it was measured on."""
 
 import csv
+from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,49 @@ def test_gradients_are_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backward_benchmark, "fftconv", lambda **operands: fftconv(**operands) * 1.001)
     with pytest.raises(benchmark.BenchmarkError, match="gradients at length 100: relative error"):
         backward_benchmark.measure(1, 1, 100, taps=100, dtype=torch.float32, device=CPU)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Records the calls of functions, and of the copy, whose times are given, without those that repeat the last."""
+    found: list[str] = []
+
+    def record(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            found.append(name)
+            return function(*args, **kwargs)
+
+        return recorded
+
+    def begin(copies: list[float], *places: tuple[Any, str]) -> list[str]:
+        times = iter(copies)
+        monkeypatch.setattr(benchmark, "copy_milliseconds", record("copy", lambda *_: next(times)))
+        for module, name in places:
+            monkeypatch.setattr(module, name, record(name, getattr(module, name)))
+        return found
+
+    return begin
+
+
+@pytest.mark.parametrize("copies", [[3.0, 2.0], [2.0, 3.0]])
+@pytest.mark.parametrize(("length", "keep"), [(100, 1.0), (5000, 0.25)])
+def test_the_copy_is_timed_beside_the_kernel(
+    calls: Callable[..., list[str]], copies: list[float], length: int, keep: float
+) -> None:
+    found = calls(copies, (benchmark, "fftconv"), (benchmark, "plain_torch"))
+    row = benchmark.measure(1, 2, length, taps=length, dtype=torch.float32, device=CPU, keep=keep)
+    dense = [] if keep == 1.0 else ["fftconv"]
+    assert [name for name, _ in groupby(found)] == ["fftconv", "copy", "fftconv", "copy", *dense, "plain_torch"]
+    assert row.copy_ms == 2.0
+
+
+@pytest.mark.parametrize("copies", [[3.0, 2.0], [2.0, 3.0]])
+def test_the_copy_is_timed_beside_the_gradients(calls: Callable[..., list[str]], copies: list[float]) -> None:
+    found = calls(copies, (backward_benchmark, "_gradients"), (backward_benchmark, "_plain_torch"))
+    row = backward_benchmark.measure(1, 2, 100, taps=100, dtype=torch.float32, device=CPU)
+    order = ["_gradients", "copy", "_gradients", "copy", "_plain_torch", "_gradients"]
+    assert [name for name, _ in groupby(found)] == order
+    assert row.copy_ms == 2.0 * 7 / 4
 
 
 def test_shapes_have_the_lengths_asked_for() -> None:
