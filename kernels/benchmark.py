@@ -366,7 +366,7 @@ def peak_mib(run: Callable[[], object], device: torch.device) -> float:
 
 def _plan_name(spectrum: Spectrum) -> str:
     name = str(spectrum.plan) if spectrum.plan else f"{spectrum.n} by {spectrum.hop}"
-    return f"1/{spectrum.band.ratio}: {name}" if spectrum.band else name
+    return f"1/{spectrum.band.ratio:g}: {name}" if spectrum.band else name
 
 
 def shapes(device: torch.device, lengths: Sequence[int] | None) -> Iterator[tuple[int, int, int]]:

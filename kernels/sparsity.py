@@ -2,9 +2,10 @@
 
 A filter that keeps the lowest part of all frequencies is its taps, convolved with a symmetric low-pass (`response` is
 its definition). What it reads of a signal, and what it gives, hold no other frequencies, so it works on every second,
-third or seventh sample: signals pass through a short low-pass, are decimated, convolved with fewer taps, and
-interpolated. Transforms, spectra and memory shrink by that ratio. The responses of the two short low-passes, which are
-not quite 1 in the band, are taken out of the taps.
+third or seventh sample, or on 64 where there were 224: signals pass through a short low-pass, are decimated, convolved
+with fewer taps, and interpolated. Transforms, spectra and memory shrink by that ratio, which need not be an integer, as
+both ways are products with a constant matrix. The responses of the two short low-passes, which are not quite 1 in the
+band, are taken out of the taps.
 """
 
 import math
@@ -17,14 +18,9 @@ from torch import Tensor
 
 MOST_KEPT = 0.4
 LEAST_KEPT = 1 / 64
-# The largest part of the frequencies for which every so many samples will do: what is left between the band and its
-# first image is enough for a short low-pass to fall by 60 dB or more.
-_RATIOS = {1 / 12: 7, 0.27: 3, MOST_KEPT: 2}
-# Samples around a window that the short low-pass reaches.
-_REACH = 32
 # Low samples that one window makes, those that lie before the signal, and those that the filter looks ahead.
 LOW = 64
-_BEFORE = 16
+_BEFORE = 32
 AHEAD = 128
 # Low samples that one window is made from, on the way back.
 SPAN = 128
@@ -37,33 +33,60 @@ _STEP = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """The lowest `keep` of all frequencies (1 is all of them), in signals of which every `ratio`-th sample is kept."""
+    """The lowest `keep` of all frequencies (1 is all of them), and the samples that are enough for them.
+
+    Attributes:
+        keep: The part of all frequencies.
+        stride: Samples of the signal for which there are `LOW` low samples.
+        reach: Samples that the short low-passes reach to either side.
+        ringing: The same of the low-pass that defines what is kept.
+    """
 
     keep: float
-    ratio: int
+    stride: int
+    reach: int
+    ringing: int
 
     @property
-    def stride(self) -> int:
-        """Samples of the signal in one window."""
-        return LOW * self.ratio
+    def ratio(self) -> float:
+        """Samples of the signal for each low sample."""
+        return self.stride / LOW
 
     @property
     def window(self) -> int:
-        """Samples that the low samples of one window are made from; a power of two."""
-        return 1 << (self.stride + 2 * _REACH - 1).bit_length()
+        """Samples that the low samples of one window are made from, in whole multiples of `LOW`."""
+        return -(-(self.stride + 2 * self.reach) // LOW) * LOW
+
+    @property
+    def wide(self) -> int:
+        """Samples of the signal in one window, in whole multiples of `LOW`."""
+        return -(-self.stride // LOW) * LOW
 
     @property
     def left(self) -> int:
         """Samples by which that begins before the window."""
-        return _BEFORE * self.ratio + _REACH
+        return _BEFORE * self.stride // LOW + self.reach
+
+    @property
+    def phases(self) -> int:
+        """Places between two samples in which low samples come to lie."""
+        return LOW // math.gcd(LOW, self.stride)
 
     def low_samples(self, length: int) -> int:
         """Low samples of a signal of `length` samples, in whole windows, with what the filter looks ahead."""
-        return -(-((length - 1 + _REACH) // self.ratio + 1 + _BEFORE + AHEAD) // LOW) * LOW
+        return -(-((length - 1 + self.reach) * LOW // self.stride + 1 + _BEFORE + AHEAD) // LOW) * LOW
 
     def low_taps(self, taps: int) -> int:
         """Taps of the filters that work on the low samples, made of filters of so many taps."""
-        return -(-taps // self.ratio) + 2 * AHEAD
+        return -(-taps * LOW // self.stride) + 2 * AHEAD
+
+
+# By the largest part of the frequencies: stride, reach and ringing (see `Band`). What is left between the band and its
+# first image lets the short low-passes fall by 80 dB, by 76 at 0.27, by 67 at a quarter. There, 224 makes signals of
+# 2^16 samples fit into 5 rows of 4,096 low samples, where 192 makes them 6, and those of 2^17 and 2^18 19 and 37 of
+# 2,048, not 22 and 43; windows of 224 samples, 320 with what the low-pass reaches, begin at whole sectors of 32 bytes,
+# those of 232 do not. 256 would leave no gap at all.
+_BANDS = {1 / 12: (448, 32, 784), 1 / 4: (224, 48, 336), 0.27: (192, 32, 336), MOST_KEPT: (128, 32, 224)}
 
 
 def band_for(keep: float) -> Band:
@@ -74,25 +97,24 @@ def band_for(keep: float) -> Band:
     """
     if not LEAST_KEPT <= keep <= MOST_KEPT:
         raise ValueError(f"keep must be 1 or from {LEAST_KEPT} to {MOST_KEPT}, not {keep}")
-    return Band(keep, next(ratio for most, ratio in _RATIOS.items() if keep <= most))
+    return Band(keep, *next(constants for most, constants in _BANDS.items() if keep <= most))
 
 
 def looks_ahead(keep: float) -> int:
     """Samples by which a filter that keeps this part of the frequencies looks ahead; 0 if it keeps them all."""
-    return 0 if keep == 1.0 else AHEAD * band_for(keep).ratio
+    return 0 if keep == 1.0 else AHEAD * band_for(keep).stride // LOW
 
 
 def response(keep: float, n: int, device: torch.device | str = "cpu") -> Tensor:
     """The low-pass that defines what is kept, at the n // 2 + 1 frequencies of rfft: float64, real.
 
-    It falls from 1 to 1e-4 over 0.045 / ratio of all frequencies, the last of the band, and looks 112 * ratio samples
-    to either side.
+    It falls from 1 to 1e-4 over 5 / ringing of all frequencies, the last of the band, and looks `ringing` samples to
+    either side (see `Band`).
     """
-    reach = _ringing(band_for(keep))
-    if n < 2 * reach + 1:
-        raise ValueError(f"{n} frequencies are too few for a low-pass of {2 * reach + 1} taps")
-    slope = (_DECIBELS - 7.95) / (2.285 * math.pi * 2 * reach)
-    return _symmetric(_low_pass(keep - slope / 2, reach, _BETA), n, device)
+    band = band_for(keep)
+    if n < 2 * band.ringing + 1:
+        raise ValueError(f"{n} frequencies are too few for a low-pass of {2 * band.ringing + 1} taps")
+    return _symmetric(_low_pass(keep - _slope(band) / 2, band.ringing, _BETA), n, device)
 
 
 def dropped(taps: Tensor, keep: float) -> Tensor:
@@ -119,11 +141,12 @@ def narrow(taps: Tensor, band: Band) -> Tensor:
     H, K = taps.shape
     kept = band.low_taps(K)
     low_n = _smooth_size(kept + AHEAD)
-    n = low_n * band.ratio
+    n = low_n // LOW * band.stride
     bins = int(band.keep / 2 * n) + 1
-    short = _short_low_pass(band)
     factor = torch.zeros(low_n // 2 + 1, dtype=torch.float64, device=taps.device)
-    passed = (_symmetric(each, n, taps.device)[:bins] for each in (short[0], short[1]))
+    # Of several phases the roundings cancel in the mean, which is what passes; what one phase has is not.
+    short = (low_pass if band.phases > 1 else low_pass.half().double() for low_pass in _short_low_pass(band))
+    passed = (_symmetric(each[:: band.phases], n, taps.device)[:bins] for each in short)
     factor[:bins] = band.ratio * response(band.keep, n, taps.device)[:bins] / math.prod(passed)
     out = torch.empty(H, kept, dtype=taps.dtype, device=taps.device)
     for at in _portions(H, n):
@@ -135,14 +158,14 @@ def narrow(taps: Tensor, band: Band) -> Tensor:
 @lru_cache(maxsize=16)
 def decimation(band: Band, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The matrix (window, LOW) that makes low samples of a window of signal."""
-    at = torch.arange(band.window)[:, None] - _REACH - band.ratio * torch.arange(LOW)
+    at = band.phases * (torch.arange(band.window)[:, None] - band.reach) - _fine_stride(band) * torch.arange(LOW)
     return _toeplitz(_short_low_pass(band)[0], at).to(device, dtype)
 
 
 @lru_cache(maxsize=16)
 def interpolation(band: Band, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The matrix (SPAN, stride) that makes a window of signal of low samples."""
-    at = torch.arange(band.stride) - band.ratio * (torch.arange(SPAN)[:, None] - _BEFORE)
+    """The matrix (SPAN, wide) that makes a window of signal, and what follows it, of low samples."""
+    at = band.phases * torch.arange(band.wide) - _fine_stride(band) * (torch.arange(SPAN)[:, None] - _BEFORE)
     return _toeplitz(_short_low_pass(band)[1], at).to(device, dtype)
 
 
@@ -159,13 +182,13 @@ def interpolate(low: Tensor, band: Band, length: int) -> Tensor:
     count = -(-length // band.stride)
     ahead = torch.nn.functional.pad(low[..., AHEAD:], (0, SPAN))[..., : (count - 1) * LOW + SPAN]
     windows = ahead.unfold(-1, SPAN, LOW)
-    return (windows @ interpolation(band, low.device, low.dtype)).flatten(-2)[..., :length]
+    return (windows @ interpolation(band, low.device, low.dtype)[:, : band.stride]).flatten(-2)[..., :length]
 
 
 def _dropped(taps: Tensor, keeps: list[float]) -> Tensor:
     """(len(keeps), H) float64."""
     H, K = taps.shape
-    reach = max(_ringing(band_for(keep)) for keep in keeps)
+    reach = max(band_for(keep).ringing for keep in keeps)
     n = _smooth_size(K + 2 * reach)
     lost = torch.stack([(1.0 - response(keep, n, taps.device)).square() for keep in keeps])
     out = torch.empty(len(keeps), H, dtype=torch.float64, device=taps.device)
@@ -178,24 +201,37 @@ def _dropped(taps: Tensor, keeps: list[float]) -> Tensor:
     return out
 
 
-def _ringing(band: Band) -> int:
-    """Samples that the low-pass of a band reaches on either side; the taps that undo the short ones reach further."""
-    return (AHEAD - _BEFORE) * band.ratio
+def _slope(band: Band) -> float:
+    """The part of all frequencies over which what is kept falls to nothing."""
+    return (_DECIBELS - 7.95) / (2.285 * math.pi * 2 * band.ringing)
 
 
-def _low_pass(cut: float, reach: int, beta: float) -> Tensor:
-    """A symmetric low-pass (2 reach + 1,) that lets through the lowest `cut` of all frequencies; float64."""
-    t = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    taps = torch.sinc(cut * t) * torch.kaiser_window(2 * reach + 1, periodic=False, beta=beta, dtype=torch.float64)
-    return taps / taps.sum()
+def _fine_stride(band: Band) -> int:
+    """From one low sample to the next, in parts of a sample: there are `phases` of them."""
+    return band.stride * band.phases // LOW
+
+
+def _low_pass(cut: float, reach: int, beta: float, phases: int = 1) -> Tensor:
+    """A symmetric low-pass that lets through the lowest `cut` of all frequencies, at so many places of each sample.
+
+    Returns:
+        (2 reach phases + 1,) float64; those at whole samples add up to 1.
+    """
+    t = torch.arange(-reach * phases, reach * phases + 1, dtype=torch.float64) / phases
+    window = torch.kaiser_window(len(t), periodic=False, beta=beta, dtype=torch.float64)
+    taps = torch.sinc(cut * t) * window
+    return taps / taps[::phases].sum()
 
 
 def _short_low_pass(band: Band) -> tuple[Tensor, Tensor]:
-    """The low-passes before decimation and of interpolation, (2 _REACH + 1,) each, as float16 holds them."""
-    gap = 2.0 / band.ratio - 2.0 * band.keep
-    decibels = min(_DECIBELS, 7.95 + 2.285 * math.pi * 2 * _REACH * gap)
-    taps = _low_pass(1.0 / band.ratio, _REACH, 0.1102 * (decibels - 8.7))
-    return taps.half().double(), (taps * band.ratio).half().double()
+    """The low-passes before decimation and of interpolation (see `_low_pass`), before they are rounded to float16.
+
+    Their gap is that between the middle of the band's slope and its image.
+    """
+    gap = 2.0 / band.ratio - 2.0 * band.keep + _slope(band)
+    decibels = min(_DECIBELS, 7.95 + 2.285 * math.pi * 2 * band.reach * gap)
+    taps = _low_pass(1.0 / band.ratio, band.reach, 0.1102 * (decibels - 8.7), band.phases)
+    return taps, taps * band.ratio
 
 
 def _symmetric(taps: Tensor, n: int, device: torch.device | str) -> Tensor:
@@ -209,13 +245,14 @@ def _symmetric(taps: Tensor, n: int, device: torch.device | str) -> Tensor:
 
 
 def _toeplitz(taps: Tensor, at: Tensor) -> Tensor:
-    inside = at.abs() <= _REACH
-    return torch.where(inside, taps[(at + _REACH).clamp(0, 2 * _REACH)], 0.0)
+    """taps[at], counted from their middle, as float16 holds them: every backend has the same low-passes."""
+    reach = len(taps) // 2
+    return torch.where(at.abs() <= reach, taps.half().double()[(at + reach).clamp(0, 2 * reach)], 0.0)
 
 
 def _smooth_size(least: int) -> int:
-    """An even size of transforms, not below `least`, without large prime factors."""
-    return min(odd << max(1, (-(-least // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15))
+    """A size of transforms, not below `least`: a multiple of `LOW` without large prime factors."""
+    return min(odd << max(6, (-(-least // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15))
 
 
 def _floating(taps: Tensor) -> Tensor:

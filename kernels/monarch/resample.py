@@ -62,6 +62,6 @@ def _interpolate(x: launch.Operands, band: Band, first: int, low: Tensor) -> Non
     interpolate_kernel[(triton.cdiv(windows, _INTERPOLATED), channels, B)](
         x.u, x.in_gate, x.out_gate, x.out, low, sparsity.interpolation(band, low.device, low.dtype), x.skip,
         *x.strides("u", "in_gate", "out_gate", "out"), first, x.length, samples // sparsity.LOW,
-        W=_INTERPOLATED, STRIDE=band.stride, SPAN=sparsity.SPAN, AHEAD=sparsity.AHEAD, LOW=sparsity.LOW,
+        W=_INTERPOLATED, STRIDE=band.stride, WIDE=band.wide, SPAN=sparsity.SPAN, AHEAD=sparsity.AHEAD, LOW=sparsity.LOW,
         UNIT=x.unit, **x.gates, **x.skips, num_warps=2,
     )  # fmt: skip

@@ -42,10 +42,10 @@ def interpolate_kernel(
     u_ptr, in_gate_ptr, out_gate_ptr, y_ptr, low_ptr, matrix_ptr, skip_ptr,
     u_b, u_h, i_b, i_h, o_b, o_h, y_b, y_h,
     H0, L, WINDOWS,
-    W: tl.constexpr, STRIDE: tl.constexpr, SPAN: tl.constexpr, AHEAD: tl.constexpr, LOW: tl.constexpr,
-    UNIT: tl.constexpr, IN_GATED: tl.constexpr, OUT_GATED: tl.constexpr, SKIP: tl.constexpr,
+    W: tl.constexpr, STRIDE: tl.constexpr, WIDE: tl.constexpr, SPAN: tl.constexpr, AHEAD: tl.constexpr,
+    LOW: tl.constexpr, UNIT: tl.constexpr, IN_GATED: tl.constexpr, OUT_GATED: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
-    """W windows of one signal: STRIDE samples of each are the products of SPAN low samples with (SPAN, STRIDE)."""
+    """W windows of one signal: STRIDE samples of each are the products of SPAN low samples with (SPAN, WIDE)."""
     i_w = tl.program_id(0)
     h = tl.program_id(1)
     b = tl.program_id(2).to(tl.int64)
@@ -60,10 +60,12 @@ def interpolate_kernel(
     o_c = tl.arange(0, LOW)
     o_low = AHEAD + o_w[:, None] * LOW + o_s[None, :]
     b_low = tl.load(low_ptr + low_row + o_low, mask=o_low < WINDOWS * LOW, other=0.0)
-    for c in tl.range(0, STRIDE, LOW, num_stages=2):
-        b_y = tl.dot(b_low, tl.load(matrix_ptr + o_s[:, None] * STRIDE + c + o_c[None, :]))
+    for c in tl.range(0, WIDE, LOW, num_stages=2):
+        b_y = tl.dot(b_low, tl.load(matrix_ptr + o_s[:, None] * WIDE + c + o_c[None, :]))
         o_x = o_w[:, None] * STRIDE + c + o_c[None, :]
         mask = o_x < L * UNIT
+        if WIDE > STRIDE:
+            mask = mask & (c + o_c[None, :] < STRIDE)
         if SKIP:
             x = load_gated(u_ptr, in_gate_ptr, u_row + o_x, in_row + o_x, mask, IN_GATED)
             b_y += tl.load(skip_ptr + channel).to(tl.float32) * x
