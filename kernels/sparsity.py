@@ -22,8 +22,10 @@ LEAST_KEPT = 1 / 64
 LOW = 64
 _BEFORE = 32
 AHEAD = 128
-# Low samples that one window is made from, on the way back.
-SPAN = 128
+# On the way back: the low sample that falls on the first sample of the signal. Those that samples are made of begin at
+# a multiple of so many, 16 bytes of float16.
+ORIGIN = _BEFORE + AHEAD
+ALIGNED = 8
 # Steepness of Kaiser windows: side lobes of -80 dB.
 _BETA = 7.86
 _DECIBELS = 80.0
@@ -58,11 +60,6 @@ class Band:
         return -(-(self.stride + 2 * self.reach) // LOW) * LOW
 
     @property
-    def wide(self) -> int:
-        """Samples of the signal in one window, in whole multiples of `LOW`."""
-        return -(-self.stride // LOW) * LOW
-
-    @property
     def left(self) -> int:
         """Samples by which that begins before the window."""
         return _BEFORE * self.stride // LOW + self.reach
@@ -71,6 +68,24 @@ class Band:
     def phases(self) -> int:
         """Places between two samples in which low samples come to lie."""
         return LOW // math.gcd(LOW, self.stride)
+
+    def parts(self, columns: int) -> int:
+        """Parts of so many samples (the last one may be shorter) in which a window is interpolated."""
+        return -(-self.stride // columns)
+
+    def first_low(self, part: int, columns: int) -> int:
+        """The low sample, at a multiple of `ALIGNED`, from which on a part of the first window is made."""
+        first = (ORIGIN * self.stride + (part * columns - self.reach) * LOW) // self.stride
+        return first // ALIGNED * ALIGNED
+
+    def in_reach(self, columns: int) -> int:
+        """Low samples that any part is made of, from its first one on: a power of two, as tensor cores take them."""
+        most = 0
+        for part in range(self.parts(columns)):
+            end = min((part + 1) * columns, self.stride) - 1 + self.reach
+            last = (ORIGIN * self.stride + end * LOW) // self.stride
+            most = max(most, last - self.first_low(part, columns) + 1)
+        return 1 << (most - 1).bit_length()
 
     def low_samples(self, length: int) -> int:
         """Low samples of a signal of `length` samples, in whole windows, with what the filter looks ahead."""
@@ -163,10 +178,13 @@ def decimation(band: Band, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def interpolation(band: Band, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The matrix (SPAN, wide) that makes a window of signal, and what follows it, of low samples."""
-    at = band.phases * torch.arange(band.wide) - _fine_stride(band) * (torch.arange(SPAN)[:, None] - _BEFORE)
-    return _toeplitz(_short_low_pass(band)[1], at).to(device, dtype)
+def interpolation(band: Band, columns: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The matrices (parts, in_reach, columns) that make the parts of a window of signal of low samples."""
+    parts = band.parts(columns)
+    sample = torch.arange(parts * columns).view(-1, 1, columns)
+    first = torch.tensor([band.first_low(part, columns) for part in range(parts)])
+    low = first[:, None, None] + torch.arange(band.in_reach(columns))[:, None] - ORIGIN
+    return _toeplitz(_short_low_pass(band)[1], band.phases * sample - _fine_stride(band) * low).to(device, dtype)
 
 
 def decimate(x: Tensor, band: Band) -> Tensor:
@@ -180,9 +198,10 @@ def decimate(x: Tensor, band: Band) -> Tensor:
 def interpolate(low: Tensor, band: Band, length: int) -> Tensor:
     """Signals (..., length) of what the filters of `narrow` made of their low samples, in plain torch."""
     count = -(-length // band.stride)
-    ahead = torch.nn.functional.pad(low[..., AHEAD:], (0, SPAN))[..., : (count - 1) * LOW + SPAN]
-    windows = ahead.unfold(-1, SPAN, LOW)
-    return (windows @ interpolation(band, low.device, low.dtype)[:, : band.stride]).flatten(-2)[..., :length]
+    matrix = interpolation(band, band.stride, low.device, low.dtype)[0]
+    padded = torch.nn.functional.pad(low[..., band.first_low(0, band.stride) :], (0, len(matrix)))
+    windows = padded.unfold(-1, len(matrix), LOW)[..., :count, :]
+    return (windows @ matrix).flatten(-2)[..., :length]
 
 
 def _dropped(taps: Tensor, keeps: list[float]) -> Tensor:

@@ -13,7 +13,7 @@ from genoconv.kernels.monarch import tables
 from genoconv.kernels.monarch.pairs_kernels import pair_forward_kernel, pair_inverse_kernel
 from genoconv.kernels.monarch.passes_kernels import middle_kernel, outer_forward_kernel, outer_inverse_kernel
 from genoconv.kernels.monarch.plan import LARGEST_OUTER, Plan, packed, paired, tile
-from genoconv.kernels.monarch.ways import Way, way
+from genoconv.kernels.monarch.ways import Pass, Way, way
 
 # Work of one program: enough to spread the loading of tables, few enough to fill the GPU several times over.
 _MOST_STEPS = 32
@@ -137,36 +137,40 @@ class _OnePass:
     """The outermost transform, over strided columns."""
 
     def __init__(self, plan: Plan, group: Group, device: torch.device) -> None:
-        n1 = plan.factors[0]
-        m = plan.n // n1
-        most = _MOST_STEPS if tile(n1) > LARGEST_OUTER else _MOST_STEPS // 2
-        shared = devices.shared_memory(device)
-        forth, back = (way(kind, tile(n1), shared, ragged=group.ragged) for kind in ("forth", "back"))
-        self._forth = _Walk(n1, m, tables.SHIFT, group.rows, most, forth)
-        self._back = _Walk(n1, m, tables.SHIFT, group.rows, most, back)
+        self._rows = plan.factors[0], plan.n // plan.factors[0]
         self._sizes = (group.batch, group.first, group.length)
         self._group = group
         self._device = device
 
     def forward(self, source: Source, planes: Tensor) -> None:
         gate = source.x if source.gate is None else source.gate
-        outer_forward_kernel[self._forth.grid](
-            source.x, gate, planes[0], planes[1], *self._forth.tables(inverse=False, device=self._device),
+        walk = self._walk("forth", gated=source.gate is not None or source.history)
+        outer_forward_kernel[walk.grid](
+            source.x, gate, planes[0], planes[1], *walk.tables(inverse=False, device=self._device),
             gate if source.factor is None else source.factor,
-            *self._group.strides(source.x, gate), *self._sizes, *self._forth.sizes, self._group.chunks,
-            **self._forth.options, UNIT=self._group.unit,
+            *self._group.strides(source.x, gate), *self._sizes, *walk.sizes, self._group.chunks,
+            **walk.options, UNIT=self._group.unit,
             IN_GATED=source.gate is not None, SCALED=source.factor is not None, HISTORY=source.history,
         )  # fmt: skip
 
     def inverse(self, planes: Tensor, target: Target) -> None:
         gate, second, second_gate = _gates(target)
-        outer_inverse_kernel[self._back.grid](
+        walk = self._walk("back", gated=target.gate is not None or target.second is not None)
+        outer_inverse_kernel[walk.grid](
             planes[0], planes[1], gate, target.y, second_gate, second, target.scale,
-            *self._back.tables(inverse=True, device=self._device),
-            *self._group.strides(gate, target.y, second_gate), *self._sizes, *self._back.sizes, self._group.chunks,
-            **self._back.options, UNIT=self._group.unit,
+            *walk.tables(inverse=True, device=self._device),
+            *self._group.strides(gate, target.y, second_gate), *self._sizes, *walk.sizes, self._group.chunks,
+            **walk.options, UNIT=self._group.unit,
             OUT_GATED=target.gate is not None, SECOND=target.second is not None,
         )  # fmt: skip
+
+    def _walk(self, kind: Pass, *, gated: bool) -> _Walk:
+        """How the kernel of one direction goes over signals; `gated` if it reads more than these, or writes more."""
+        n1, m = self._rows
+        most = _MOST_STEPS if tile(n1) > LARGEST_OUTER else _MOST_STEPS // 2
+        shared = devices.shared_memory(self._device)
+        chosen = way(kind, tile(n1), shared, ragged=self._group.ragged, gated=gated)
+        return _Walk(n1, m, tables.SHIFT, self._group.rows, most, chosen)
 
 
 class _TwoPasses(_OnePass):

@@ -10,10 +10,13 @@ from genoconv.kernels.monarch.plan import PLANE_BYTES, Plan
 from genoconv.kernels.monarch.resample_kernels import decimate_kernel, interpolate_kernel
 from genoconv.kernels.sparsity import Band
 
-# Windows of one program. Decimation took 1.26 ps a sample (64 and 128 windows, three steps ahead), 1.71 with 32; its
-# floor is 1.13. Interpolation 2.40 (32 windows, two warps), 2.48 with four warps, 2.75 with 16 windows, 3.6 with 64;
-# its floor is 2.1. (H200, keep 0.25, gated float16, 65,536 samples.)
-_DECIMATED, _INTERPOLATED = 64, 32
+# Windows of one program, and samples of each that it interpolates. Decimation took 1.22 to 1.31 ps a sample (64
+# windows, three steps ahead), 1.21 to 1.27 with 128, 1.71 with 32; a copy of as many bytes takes 1.1. Interpolation
+# took 2.02 to 2.10 by programs for 64 samples of 64 windows each, which read the low samples in reach only; 2.62 where
+# what they read and write leaves the cache first; 2.14 to 2.28 by programs that go through eight tiles with the matrix
+# in shared memory; 2.40 to 2.57 by programs for all samples of 32 windows; a copy takes 2.05. (H200, keep 0.25, gated
+# float16, 65,536 to 4,194,304 samples.)
+_DECIMATED, _INTERPOLATED, _COLUMNS = 64, 64, 64
 
 
 def convolve(
@@ -58,10 +61,13 @@ def _decimate(x: launch.Operands, band: Band, first: int, low: Tensor) -> None:
 
 def _interpolate(x: launch.Operands, band: Band, first: int, low: Tensor) -> None:
     B, channels, samples = low.shape
-    windows = triton.cdiv(x.u.shape[-1], band.stride)
-    interpolate_kernel[(triton.cdiv(windows, _INTERPOLATED), channels, B)](
-        x.u, x.in_gate, x.out_gate, x.out, low, sparsity.interpolation(band, low.device, low.dtype), x.skip,
+    tiles = triton.cdiv(triton.cdiv(x.u.shape[-1], band.stride), _INTERPOLATED)
+    matrices = sparsity.interpolation(band, _COLUMNS, low.device, low.dtype)
+    parts, in_reach, columns = matrices.shape
+    interpolate_kernel[(tiles * parts, channels, B)](
+        x.u, x.in_gate, x.out_gate, x.out, low, matrices, x.skip,
         *x.strides("u", "in_gate", "out_gate", "out"), first, x.length, samples // sparsity.LOW,
-        W=_INTERPOLATED, STRIDE=band.stride, WIDE=band.wide, SPAN=sparsity.SPAN, AHEAD=sparsity.AHEAD, LOW=sparsity.LOW,
-        UNIT=x.unit, **x.gates, **x.skips, num_warps=2,
+        W=_INTERPOLATED, STRIDE=band.stride, PARTS=parts, COLUMNS=columns, REACH=band.reach, IN_REACH=in_reach,
+        ORIGIN=sparsity.ORIGIN, ALIGNED=sparsity.ALIGNED, LOW=sparsity.LOW, UNIT=x.unit, **x.gates, **x.skips,
+        num_warps=4,
     )  # fmt: skip

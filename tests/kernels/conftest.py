@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from genoconv.kernels.monarch.ways import NARROW, WIDE
+from genoconv.kernels.monarch.ways import NARROW, UNGATED, WIDE
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read once, when Triton is imported
@@ -28,6 +28,6 @@ def poisoned_memory() -> Iterator[None]:
 def wide_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide column tiles make the interpreter, which walks through all programs, several times faster."""
     if not torch.cuda.is_available():
-        for ways in (table[kind] for table in (WIDE, NARROW) for kind in table if "pair" not in kind):
+        for ways in (table[kind] for table in (WIDE, UNGATED, NARROW) for kind in table if "pair" not in kind):
             for height, way in ways.items():
                 monkeypatch.setitem(ways, height, replace(way, columns=512))

@@ -139,3 +139,22 @@ def test_windows_begin_at_whole_sectors(keep: float) -> None:
     band = sparsity.band_for(keep)
     assert band.stride % 16 == 0
     assert band.left % 16 == 0
+
+
+@pytest.mark.parametrize("keep", KEEPS)
+@pytest.mark.parametrize("columns", [16, 64, 448])
+def test_parts_are_made_of_all_low_samples_in_reach(keep: float, columns: int) -> None:
+    """However a window is cut into parts: nothing of the low-pass lies outside their matrices."""
+    band = sparsity.band_for(keep)
+    low_pass = sparsity._short_low_pass(band)[1].half().double()
+    matrices = sparsity.interpolation(band, columns, torch.device("cpu"), torch.float64)
+    for n in range(band.stride):
+        part, column = divmod(n, columns)
+        at = band.phases * n - sparsity._fine_stride(band) * (torch.arange(512) - sparsity.ORIGIN)
+        reach = band.phases * band.reach
+        expected = torch.where(at.abs() <= reach, low_pass[(at + reach).clamp(0, 2 * reach)], 0.0)
+        made = torch.zeros(512, dtype=torch.float64)
+        first = band.first_low(part, columns)
+        made[first : first + matrices.shape[1]] = matrices[part, :, column]
+        assert first % sparsity.ALIGNED == 0
+        assert torch.equal(made, expected)

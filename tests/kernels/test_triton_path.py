@@ -304,7 +304,9 @@ def test_the_door_chooses_a_plan_and_slices_spectra() -> None:
     assert relative_error(fftconv(**part), expected[:, 1:3]) < TOLERANCE[torch.float16]
 
 
-@pytest.mark.parametrize(("keep", "L", "K"), [(0.05, 1001, 1001), (0.25, 5003, 5003), (0.4, 9000, 300)])
+@pytest.mark.parametrize(
+    ("keep", "L", "K"), [(0.05, 1001, 1001), (0.25, 5003, 5003), (0.27, 2049, 9), (0.4, 9000, 300)]
+)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_frequency_sparse_matches_the_reference(keep: float, L: int, K: int, dtype: torch.dtype) -> None:
     case = operands(2, 2, L, K, dtype)
