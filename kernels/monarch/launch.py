@@ -20,8 +20,8 @@ from genoconv.kernels.monarch.signals_kernel import planes_kernel, signals_kerne
 # a sample of 4 x 64 x 64 and 6 x 64 x 64: 1,024 columns 6.4 and 7.2, 512 7.6 and 8.3; two programs 7.6 and 8.1).
 _SIGNAL_PROGRAMS, _SIGNAL_COLUMNS = 3, 1024
 # Rows of two blocks, by length: programs on a multiprocessor, and registers of their threads (H200, ps a sample: 64 x
-# 64 4.1, with registers for four programs 6.8; 64 x 32 3.6, for three 4.1). Of one block always 168 registers, for
-# three programs (64 x 64: 3.2, two 3.7, four 4.3; 64 x 32 takes as long with 96 to 168).
+# 64 3.6, with 160 registers 3.9, two programs 4.1; 64 x 32 3.7, with 96 registers 4.5, 128 3.9). Of one block always
+# 168 registers, for three programs (64 x 64: 3.2, two 3.7, four 4.3; 64 x 32 takes as long with 96 to 168).
 _ROWS_OF_TWO = {2048: (4, 112), 4096: (3, 168)}
 
 
@@ -218,7 +218,9 @@ def _pass_through(
 def _convolve_rows(planes: Tensor, plan: Plan, data: Tensor, skip: Tensor | None, group: Group) -> None:
     """All that happens to planes (2, ...), in place, between the outer transforms.
 
-    Two blocks are convolved by as many programs as run at a time, so that what waits between them stays in the cache.
+    Two blocks are convolved by as many programs as run at a time, so that what waits between them stays in the cache;
+    side by side they take the rows of one stretch, and with them its spectra (H200, ps a sample, 64 x 64 and 2,097,152
+    samples: 3.65, shares of stretches one after the other 4.0). One block is faster in shares (64 x 32: 2.9 and 3.8).
     """
     inner = plan.factors[-2:]
     stretches = plan.n // prod(inner)
@@ -227,11 +229,11 @@ def _convolve_rows(planes: Tensor, plan: Plan, data: Tensor, skip: Tensor | None
     work = group.rows * stretches // blocks
     if blocks == 1:
         share, registers = portion(work, 1, 16), 168
+        programs, room = triton.cdiv(work, share), planes
     else:
         together, registers = _ROWS_OF_TWO[prod(inner)]
-        share = triton.cdiv(work, together * _multiprocessors(device))
-    programs = triton.cdiv(work, share)
-    room = planes if blocks == 1 else torch.empty(programs, 2, *inner, dtype=planes.dtype, device=device)
+        share, programs = 0, min(work, together * _multiprocessors(device))
+        room = torch.empty(programs, 2, *inner, dtype=planes.dtype, device=device)
     rows_kernel[(programs,)](
         planes, data, data if skip is None else skip, *_row_tables(inner[1], device),
         tables.row_twiddle(inner[1], GAIN, device), room,

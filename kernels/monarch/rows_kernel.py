@@ -181,26 +181,30 @@ def rows_kernel(
 ):  # fmt: skip
     """Planes (2, PLANE) into planes, in place: every stretch of 64 N2 values convolved with its part of the spectrum.
 
-    Stretch j (of NJ) of all B rows of a channel are done one after the other, while their spectrum is in the cache. The
-    spectrum is larger by GAIN than the results are meant to be, which the right matrices and the twiddle back make good
-    (see `tables.half_right`); skip_ptr (H,) is in the results' units.
+    Stretch j (of NJ) of all B rows of a channel are done one after the other, while their spectrum is in the cache: a
+    program does STEPS pieces of work in a row. The spectrum is larger by GAIN than the results are meant to be, which
+    the right matrices and the twiddle back make good (see `tables.half_right`); skip_ptr (H,) is in the results' units.
 
     A row of the batch may be BLOCKS = 2 rows of planes, whose filter has two spectra: the first block's transform times
     the second of them is added to what the second block's is times the first. Between the two it waits in room_ptr, 2 *
-    64 N2 values for each program.
+    64 N2 values for each program. All programs run at once then, side by side: the next piece of work is the next
+    program's, STEPS is not asked for.
     """
     P: tl.constexpr = 64 * N2
     imaginary = PLANE.to(tl.int64)
     matrices = load_matrices(left_ptr, right_ptr, twist_ptr, N2)
     p_room = room_ptr + tl.program_id(0).to(tl.int64) * (2 * P)
-    first = tl.program_id(0) * STEPS
+    first = tl.program_id(0) * STEPS if BLOCKS == 1 else tl.program_id(0)
+    hop = 1 if BLOCKS == 1 else tl.num_programs(0)
     # The stretch of channel h and row b that comes next: work goes by channel, stretch, row, planes by channel and row.
     b = first % B
     j = first // B % NJ
     h = first // B // NJ
     next_z = planes_ptr + ((h * B + b).to(tl.int64) * (BLOCKS * NJ) + j) * P
     row = load_row(next_z, imaginary, N2)
-    for step in tl.range(0, tl.minimum(STEPS, TOTAL - first), num_stages=1):
+    steps = tl.minimum(STEPS, TOTAL - first) if BLOCKS == 1 else tl.cdiv(TOTAL - first, hop)
+    hop_b, hop_j, hop_h = hop % B, hop // B % NJ, hop // B // NJ
+    for step in tl.range(0, steps, num_stages=1):
         p_k = spectrum_ptr + ((H0 + h).to(tl.int64) * (BLOCKS * NJ) + j) * 2 * P
         p_later = p_k + NJ.to(tl.int64) * (2 * P)
         skip = tl.load(skip_ptr + H0 + h) * GAIN if SKIP else 0.0
@@ -209,13 +213,20 @@ def rows_kernel(
             if r + 1 < BLOCKS:
                 next_z = p_z + NJ.to(tl.int64) * P
             else:
-                b += 1
-                j += tl.where(b == B, 1, 0)
-                b = tl.where(b == B, 0, b)
-                h += tl.where(j == NJ, 1, 0)
-                j = tl.where(j == NJ, 0, j)
+                if BLOCKS == 1:
+                    b += 1
+                    j += tl.where(b == B, 1, 0)
+                    b = tl.where(b == B, 0, b)
+                    h += tl.where(j == NJ, 1, 0)
+                    j = tl.where(j == NJ, 0, j)
+                else:
+                    b += hop_b
+                    j += tl.where(b >= B, hop_j + 1, hop_j)
+                    b = tl.where(b >= B, b - B, b)
+                    h += tl.where(j >= NJ, hop_h + 1, hop_h)
+                    j = tl.where(j >= NJ, j - NJ, j)
                 # Beyond the last stretch any place will do.
-                o_z = tl.where(first + step + 1 < TOTAL, (h * B + b).to(tl.int64) * (BLOCKS * NJ) + j, 0)
+                o_z = tl.where(first + (step + 1) * hop < TOTAL, (h * B + b).to(tl.int64) * (BLOCKS * NJ) + j, 0)
                 next_z = planes_ptr + o_z * P
             row = convolve_row(
                 row, matrices, p_z, next_z, imaginary, p_k, skip, twiddle_ptr, twiddle_ptr + 2 * P, p_room, p_later,

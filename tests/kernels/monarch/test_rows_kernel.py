@@ -63,6 +63,38 @@ def test_what_waits_between_blocks_is_each_programs_own(multiprocessors: int, mo
         assert relative_error(result[b, h], expected[b, h]) < TOLERANCE[torch.float16]
 
 
+@pytest.mark.parametrize(
+    ("programs", "shape", "plan"),
+    [
+        (2, (3, 1, 12_000), Plan("passes", (3, 64, 32), 1)),
+        (5, (3, 2, 12_000), Plan("passes", (3, 64, 32), 1)),
+        (4, (2, 3, 8000), HALVES),
+        (7, (2, 3, 8000), HALVES),
+        (11, (3, 2, 20_481), Plan("passes", (3, 64, 64), 1)),
+        (5, (1, 3, 24_000), Plan("passes", (2, 3, 64, 32), 1)),
+        (8, (3, 1, 12_000), Plan("passes", (3, 64, 32), 1)),
+    ],
+)
+def test_programs_hop_over_rows_stretches_and_channels(
+    programs: int, shape: tuple[int, int, int], plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hops that end in the next stretch, in the next channel, and in both at once; some programs do less."""
+    monkeypatch.setattr(launch, "_multiprocessors", lambda device: 1)
+    monkeypatch.setattr(launch, "_ROWS_OF_TWO", dict.fromkeys((2048, 4096), (programs, 168)))
+    B, H, L = shape
+    case = operands(B, H, L, L)
+    assert relative_error(run(case, plan), reference.fftconv(**case)) < TOLERANCE[torch.float16]
+
+
+def test_how_the_work_is_shared_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, results = operands(3, 2, 12_000, 12_000), []
+    for multiprocessors in (1, 2, 100):
+        monkeypatch.setattr(launch, "_multiprocessors", lambda device, n=multiprocessors: n)
+        results.append(run(case, Plan("passes", (3, 64, 32), 1)))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
 @pytest.mark.parametrize("length", [1, 3000, 4096, 4097])
 def test_spectra_of_two_blocks_serve_shorter_signals(length: int) -> None:
     case = operands(2, 2, length, 8000)
