@@ -50,7 +50,7 @@ def _unpacked(packed, zero):
     return real.to(tl.float32), imaginary.to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["H0", "NA", "NB", "SIGNALS", "STEPS"], do_not_specialize_on_alignment=["B", "CHUNKS"])
+@triton.jit(do_not_specialize=["H0", "NA", "NB", "SIGNALS", "STEPS", "CHUNKS"], do_not_specialize_on_alignment=["B"])
 def pair_forward_kernel(
     u_ptr, in_gate_ptr, planes_ptr, first_ptr, second_ptr, between_ptr, twiddle_ptr, factor_ptr,
     u_b, u_h, i_b, i_h,
@@ -112,7 +112,7 @@ def pair_forward_kernel(
         tl.store(p_z + imaginary + o_z, zi.to(tl.float16), mask=m_z)
 
 
-@triton.jit(do_not_specialize=["H0", "NA", "NB", "SIGNALS", "STEPS"], do_not_specialize_on_alignment=["B", "CHUNKS"])
+@triton.jit(do_not_specialize=["H0", "NA", "NB", "SIGNALS", "STEPS", "CHUNKS"], do_not_specialize_on_alignment=["B"])
 def pair_inverse_kernel(
     planes_ptr, out_gate_ptr, y_ptr, second_gate_ptr, second_y_ptr, scale_ptr,
     first_ptr, second_ptr, between_ptr, twiddle_ptr,
