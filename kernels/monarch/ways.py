@@ -39,11 +39,11 @@ class Way:
 _MUCH = 227 << 10
 # By the height of the tile, of pairs by the product of both.
 WIDE: dict[Pass, dict[int, Way]] = {
-    "forth": {16: Way(128, 8, None, 3), 32: Way(128, 8, None, 3), 64: Way(64, 8, None, 3), 128: Way(64, 8, None, 3)},
+    "forth": {16: Way(128, 8, None, 3), 32: Way(128, 8, None, 3), 64: Way(64, 8, None, 3), 128: Way(64, 8, None, 4)},
     "back": {16: Way(128, 8, None, 3), 32: Way(128, 8, None, 3), 64: Way(64, 4, None, 3), 128: Way(64, 8, None, 3)},
     "middle forth": {16: Way(128, 8, None, 3), 32: Way(128, 8, None, 3), 64: Way(64, 4, None, 4)},
     "middle back": {16: Way(128, 8, None, 3), 32: Way(128, 8, None, 3), 64: Way(64, 4, None, 4)},
-    "pair forth": {256: Way(16, 8, 80, 2), 512: Way(16, 8, 128, 2, keep=False)},
+    "pair forth": {256: Way(16, 8, 128, 3), 512: Way(16, 8, 128, 2, keep=False)},
     "pair back": {256: Way(32, 8, 128, 2), 512: Way(32, 16, 128, 2)},
 }
 # Of signals without gates, where it takes at least 3% less time. Low samples of frequency-sparse convolutions: 16 rows
