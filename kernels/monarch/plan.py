@@ -23,9 +23,9 @@ BLOCKS = ((64, 16), (64, 32), (64, 64))
 # Rows of an outer transform, alone and where there are two.
 LARGEST_SINGLE, LARGEST_OUTER = 128, 64
 # Largest tiles of two outer transforms that are done in one pass. A pair of tiles is not worth it if less than three
-# quarters are full, as one that is not full takes longer than its memory traffic (fitted to a half and a quarter).
+# quarters are full, as one that is not full takes longer than its memory traffic (fitted to three quarters).
 LARGEST_PAIR = (32, 16)
-_EMPTY_PAIR = 0.7
+_EMPTY_PAIR = 0.45
 # The same of single transforms, by height of the tile (fitted to 10 to 110 rows, and to 41 x 25 rows).
 _EMPTY = {16: 0.55, 32: 0.55, 64: 0.55, 128: 0.85}
 # Rows of a signal that one program does from end to end: all of a column are in registers, all planes in the cache.
@@ -143,13 +143,13 @@ H200 = Rates(
     history={1024: 2.5, 2048: 1.85, 4096: 0.9},
     outer={16: 3.86, 32: 3.9, 64: 4.17, 128: 4.76},
     middle={16: 4.2, 32: 4.1, 64: 4.35},
-    pair={256: 6.38, 512: 8.05},
+    pair={256: 5.95, 512: 7.7},
     inner={2048: 3.0, 4096: 3.3},
     signals={2048: 5.5, 4096: 5.6},
     radix={2048: 0.12, 4096: 0.0},
     nested={2048: 4.75, 4096: 4.1},
     nested_radix={2048: 0.45, 4096: 0.65},
-    before={1: 0.1, 2: 0.6},
+    before={1: 0.1, 2: 0.4},
     launch=6000.0,
     programs=264,
 )
@@ -243,7 +243,7 @@ def _nested(rows: int) -> Iterator[tuple[int, int]]:
 def _chunks(rows: int, least: int) -> list[int]:
     """Heights of chunks, of at least so many rows, in which so many rows come; one for each height of tile.
 
-    Two tiles of 128 rows would not fit into the shared memory of every GPU.
+    Two tiles of 128 rows, with as many on their way as one alone has, would not fit into a GPU's shared memory.
     """
     heights = (ceil(rows / ceil(rows / most)) for most in (16, 32, 64) if most < rows)
     return sorted({height for height in heights if height >= least})
