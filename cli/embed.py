@@ -258,8 +258,10 @@ def embed(
 def compute(job: "Job", target: Path, *, force: bool, restart: bool, quiet: bool) -> "Summary":
     """Run the job, and say how far it is."""
     from genoconv.embed import run
+    from genoconv.runs.devices import bound_heaps
     from genoconv.runs.progress import Progress
 
+    bound_heaps(job.engine.device, int(job.lengths.max(initial=1)))
     if not quiet:
         print_start(job)
     with Progress(int(job.lengths.sum()), quiet=quiet) as progress:

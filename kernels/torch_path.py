@@ -26,9 +26,9 @@ _SIZES = sorted(odd << shift for odd in (1, 3, 5) for shift in range(4, 32))
 _CPU_ODD_FACTOR = 1.25
 # Nanoseconds per complex multiply-add of torch.addcmul on spectra that lie in cache (measured on the same machine).
 _CPU_PRODUCT_NS = 0.51
-# Work of one step, in bytes of spectra. CPU: of 2, 4 ... 64 MiB, 4 was fastest or within 5% of it from 32K to 1M
-# samples (16: 10 to 50% slower); a GPU wants to be filled. Where several threads convolve, half of it each: 7% slower,
-# and 8 to 10 MiB less for two or four of them.
+# Work of one step, in bytes of spectra. CPU: of 0.25, 0.5 ... 4 MiB, 1 and 2 were fastest at 8 x 1,024, 32,768 and
+# 160,000 samples (0.5: up to 15% slower); a GPU wants to be filled. Where more than two threads convolve, half of it
+# each, which takes less memory.
 _STEP_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
 
 
@@ -260,4 +260,4 @@ def step_bytes(device: torch.device, threads: int = 1) -> int:
     """Bytes of a step where so many threads convolve."""
     if device.type != "cpu":
         return _STEP_BYTES["cuda"]
-    return _STEP_BYTES["cpu"] // (1 if threads == 1 else 2)
+    return _STEP_BYTES["cpu"] // (1 if threads <= 2 else 2)

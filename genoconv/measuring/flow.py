@@ -20,7 +20,7 @@ from genoconv.measuring.model import random_model
 from genoconv.model.inference import Precision, hidden_states
 from genoconv.model.pretrained import save_checkpoint
 from genoconv.model.spectra import filter_bank
-from genoconv.runs.devices import choose_device, usable_cores
+from genoconv.runs.devices import bound_heaps, choose_device, usable_cores
 from genoconv.runs.estimate import estimate
 from genoconv.runs.job import EmbedSettings, Engine, Job
 
@@ -88,6 +88,7 @@ def _measure(case: FlowCase) -> FlowRow:
             save_checkpoint(random_model(), Path(folder) / "model")
             settings = replace(settings, model=f"{folder}/model")
         job = prepare(case.inputs, settings)
+        bound_heaps(job.engine.device, int(job.lengths.max(initial=1)))
         filter_bank(job.engine.model).graphs.budget = 0  # in one run, shapes do not come as often as here
         peak = Peak(job.engine.device)
         model_alone(job)  # the first pass loads what is loaded at first use, and makes the filters

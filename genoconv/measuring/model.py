@@ -21,7 +21,7 @@ from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.inference import Precision, hidden_states
 from genoconv.model.pretrained import load_model
 from genoconv.model.spectra import filter_bank
-from genoconv.runs.devices import free_unused, is_out_of_memory, usable_cores, use_threads
+from genoconv.runs.devices import bound_heaps, free_unused, is_out_of_memory, usable_cores, use_threads
 from genoconv.runs.engines import prepare_for
 from genoconv.runs.estimate import expected_memory
 from genoconv.runs.job import EmbedSettings, Engine
@@ -288,6 +288,7 @@ def _engine(case: Case) -> Engine:
     model = _model(case.model, case.device)
     _forget(model, case.device)
     engine = Engine(settings, model, case.device, "high", layers=(-1,), memory=0, batch_bases=1)
+    bound_heaps(case.device, case.length)
     prepare_for(engine, case.length)
     return engine
 

@@ -25,6 +25,7 @@ from genoconv.model.config import PAD, HyenaConfig
 from genoconv.model.half import by_kernels, half_states
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.products import BLOCK
+from genoconv.model.rooms import large_room
 from genoconv.model.spectra import ALL, Kept, features_bytes, filter_bank, keeps, spectra_bytes, taps_at_a_time
 from genoconv.model.stages import stage
 from genoconv.model.sweeps import embed, front, mixer, normalise, project, stream_source, token_source, transform
@@ -42,10 +43,11 @@ _LARGE = 4096
 # Blocks of positions from which on it is worth while to pack the weights.
 _MANY_BLOCKS = 4
 # What torch, MKL and oneDNN hold after their first use.
-_LIBRARY_BYTES = 24 << 20
-# What the heaps of several threads keep of pieces of different sizes, of inputs longer than a piece of taps.
-_LEFT_BYTES = 36 << 20
-
+_LIBRARY_BYTES = 20 << 20
+# What the heap of a thread keeps of what it has worked on, and that of the one beside them of weights.
+_HEAP_BYTES, _ASIDE_BYTES = 1 << 20, 4 << 20
+# Tokens from which on heaps keep more of convolutions.
+_LONG = 8192
 
 # Numbers of a line of the caches.
 _LINE = 16
@@ -134,31 +136,30 @@ def fixed_bytes(
 ) -> int:
     """Bytes that a run takes beside `memory_per_base` and the weights, for rows of `length` tokens.
 
-    Together with `memory_per_base` within 15% of what was measured on a CPU with 1 to 4 threads at 8 x 1,024 and 32,768
-    tokens, and with two at 160,000; with 8 and 16 threads 22% and 31% more than it at 8 x 1,024. Inputs of many lengths
-    may make kept filters grow to `spectra.CACHE_BYTES`.
+    Together with `memory_per_base` within 15% of what was measured on a CPU: with 1 to 16 threads at 8 x 1,024 tokens,
+    1 to 8 at 2 x 4,096 and 32,768, two at 80,000 and 160,000; of two runs one may take 15% more than the other. Inputs
+    of many lengths may make kept filters grow to `spectra.CACHE_BYTES`.
     """
     features = features_bytes(config, length, kept)
     row = features // config.filter_order  # taps of one channel
     workers = torch.get_num_threads()
     step = workers * max(step_bytes(torch.device(device), workers), 8 * length)  # spectra of one step of a convolution
-    chunks = workers * 3 * _chunk_bytes(max(3 * config.d_model, config.d_inner) * 4, workers)
+    chunks = workers * (2 * _chunk_bytes(max(3 * config.d_model, config.d_inner) * 4, workers) + _HEAP_BYTES)
+    chunks += _ASIDE_BYTES if workers > 1 else 0
     library = _LIBRARY_BYTES + (SCRIPT_BYTES if workers >= MANY_THREADS else 0)
-    if workers > 1 and length > LONGEST_PIECE:
-        library += _LEFT_BYTES
     if keeps(config, rows, length, kept, device):
         spectra = spectra_bytes(config, length, kept, device)
         return spectra + features + config.d_model * row + 6 * step + chunks + library
     channels = min(config.d_model, workers * taps_at_a_time(row // 4, workers))
     taps = channels * (row + 2 * min(row, 4 * LONGEST_PIECE))
-    return features + taps + 10 * step + chunks + library
+    return features + taps + (6 if length > _LONG else 1) * step + chunks + library
 
 
 def _hidden_states(
     model: HyenaDNA, ids: Tensor, wanted: set[int], kept: Kept, *, half: bool
 ) -> Iterator[tuple[int, Tensor]]:
     bank, table = filter_bank(model), model.embedding.weight
-    x = table.new_empty(*ids.shape, model.config.d_model)  # (B, L, d)
+    x = large_room(table, *ids.shape, model.config.d_model)  # (B, L, d)
     with Workers(x.device) as workers:
         chunks = _Chunks(x, model.config, workers)
         workers.each(partial(embed, table, ids, x), chunks.large())
@@ -204,7 +205,7 @@ def _channels(x: Tensor) -> Tensor:
     way in the caches, and the products that read them take 14% longer.
     """
     B, L, d = x.shape
-    return x.new_empty(B, d, -(-L // _LINE) * _LINE + _LINE)[..., :L]
+    return large_room(x, B, d, -(-L // _LINE) * _LINE + _LINE)[..., :L]
 
 
 class _Chunks:

@@ -26,6 +26,7 @@ from genoconv.model.filter import ImplicitFilter
 from genoconv.model.graphs import Recording, Shelf
 from genoconv.model.hyenadna import HyenaDNA
 from genoconv.model.operator import HyenaOperator, count_taps
+from genoconv.model.rooms import large_room
 from genoconv.model.taps import chunk_taps, fill_taps, make_features, make_taps
 from genoconv.model.workers import Workers
 
@@ -109,7 +110,7 @@ class FilterBank:
         rows, length = x.shape[:2]
         if x.numel() == 0 or keeps(config, rows, length, kept, x.device, self.budget, x.dtype):
             return None
-        return x.new_empty(kept.count(config, length), config.filter_order)
+        return large_room(x, kept.count(config, length), config.filter_order)
 
     def convolve(
         self,
@@ -151,7 +152,7 @@ class FilterBank:
 
         def with_room(at: slice) -> None:
             if getattr(workers.local, "taps", None) is None:
-                workers.local.taps = features.new_empty(step, count)
+                workers.local.taps = large_room(features, step, count)
             work(at, workers.local.taps)
 
         workers.each(with_room, _parts(config.d_model, step))

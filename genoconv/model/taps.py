@@ -9,9 +9,10 @@ from torch.nn import functional
 
 from genoconv.kernels.scripts import without_lock
 from genoconv.model.filter import ImplicitFilter
+from genoconv.model.rooms import large_room
 from genoconv.model.workers import Workers
 
-LONGEST_PIECE = 1 << 13
+LONGEST_PIECE = 1 << 11
 """Taps of a channel that are made at a time on a CPU."""
 
 _CHUNK_TAPS = {"cpu": LONGEST_PIECE, "cuda": 1 << 18}
@@ -20,7 +21,7 @@ _FEWEST_TAPS = 256
 
 def make_features(long_filter: ImplicitFilter, count: int, workers: Workers) -> Tensor:
     """`long_filter.features(0, count)`, a few thousand positions at a time: no more memory than the result."""
-    features = long_filter.freq.new_empty(count, len(long_filter.freq))
+    features = large_room(long_filter.freq, count, len(long_filter.freq))
     workers.each(lambda fill: fill(), pieces_of_features(long_filter, features, workers))
     return features
 

@@ -38,8 +38,9 @@ class Workers:
     def __init__(self, device: torch.device, count: int | None = None) -> None:
         self.count = count or (torch.get_num_threads() if device.type == "cpu" else 1)
         self.local = threading.local()
-        self._pool = self._start(self.count) if self.count > 1 else None
+        # First: a thread takes the heap of the one that ended last, and the small one is to stay small.
         self._aside = self._start(1) if self.count > 1 else None
+        self._pool = self._start(self.count) if self.count > 1 else None
 
     def _start(self, count: int) -> ThreadPoolExecutor:
         ready = threading.Barrier(count + 1)

@@ -24,7 +24,7 @@ from genoconv.outputs.part_files import Key
 from genoconv.outputs.parts import part_writer
 from genoconv.outputs.pooling import SITE
 from genoconv.runs.compute import Done, compute_batch, work
-from genoconv.runs.devices import usable_cores, use_threads
+from genoconv.runs.devices import bound_heaps, usable_cores, use_threads
 from genoconv.runs.engines import make_engine, prepare_for
 from genoconv.runs.job import EmbedSettings, Engine
 from genoconv.runs.provenance import computes
@@ -201,6 +201,7 @@ def serve(pipe: Connection, settings: EmbedSettings, model: Path, number: int, d
 
 
 def _serve(pipe: Connection, engine: Engine, errand: Errand, number: int) -> None:
+    bound_heaps(engine.device, errand.longest)
     prepare_for(engine, errand.longest, errand.precision)
     interval, tokens = engine.settings.commit_every, engine.settings.tokens
     parts = part_writer(errand.folder, worker=number, about=computes(engine), interval=interval, tokens=tokens)

@@ -74,6 +74,21 @@ def test_one_word_is_enough(genoconv: Command, fasta: Path, tmp_path: Path, monk
     assert len(np.unique(X, axis=0)) == 6
 
 
+def test_only_commands_change_how_the_c_library_keeps_memory(
+    genoconv: Command, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from genoconv.embed import prepare, run
+    from genoconv.runs import devices
+    from genoconv.runs.job import EmbedSettings
+
+    longest: list[int] = []
+    monkeypatch.setattr(devices, "bound_heaps", lambda device, length: longest.append(length))
+    run(prepare([fasta], EmbedSettings(device="cpu")), tmp_path / "by_a_program.h5")
+    assert longest == []
+    assert genoconv("embed", fasta, "-o", tmp_path / "by_the_command.h5", "--device", "cpu").code == 0
+    assert longest == [900]
+
+
 def test_numbers_do_not_depend_on_the_batch(genoconv: Command, fasta: Path, tmp_path: Path) -> None:
     for name, budget in (("one", "1"), ("few", "1000"), ("all", "auto")):
         assert genoconv("embed", fasta, "-o", tmp_path / f"{name}.h5", "--batch-bases", budget).code == 0

@@ -52,6 +52,34 @@ def test_a_batch_takes_what_was_foreseen(rows: int, length: int, measured: float
     assert foreseen / 2**30 == pytest.approx(measured, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("threads", "rows", "length", "measured"),
+    [
+        (1, 8, 1024, 47),
+        (2, 8, 1024, 61),
+        (2, 8, 1024, 72),
+        (4, 8, 1024, 81),
+        (8, 8, 1024, 102),
+        (16, 8, 1024, 130),
+        (2, 2, 4096, 69),
+        (2, 2, 4096, 80),
+        (1, 1, 32_768, 134),
+        (2, 1, 32_768, 159),
+        (4, 1, 32_768, 194),
+        (8, 1, 32_768, 234),
+        (2, 1, 80_000, 309),
+        (2, 1, 160_000, 594),
+    ],
+)
+def test_a_cpu_takes_what_was_foreseen(
+    threads: int, rows: int, length: int, measured: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured in MiB on two cores, the least and the most of several runs where they differ by more than a tenth."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    demand = Demand(LARGE, torch.device("cpu"), "high", ALL)
+    assert demand.peak(rows * length, length) / 2**20 == pytest.approx(measured, rel=0.15)
+
+
 def test_a_run_keeps_the_spectra_of_all_its_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     engine: Any = SimpleNamespace(demand=GPU, model=None)
     batches = [(1, 1_000_000), (1, 990_000), (4, 250_000)]
